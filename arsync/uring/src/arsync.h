@@ -1,0 +1,452 @@
+/*
+ * arsync.h - the one interface between Python and the C of arsync.
+ *
+ * Everything between the two "cdef" marks is also what cffi reads, so it holds
+ * plain declarations only.  What crosses this line is a batch of directories,
+ * never a single file (a file above AR_BIG_BYTES excepted: it is a batch of its
+ * own, of chunks).
+ *
+ * A batch is the unit that walks through the stages:
+ *
+ *	ar_scan_*	fills its source and destination pages, pair by pair
+ *	ar_diff		compares each pair and fills changes and children
+ *	ar_later_add	takes out what must wait for the whole tree
+ *	ar_lane_run	executes the changes and writes the outcome into them
+ *
+ * One thread owns a batch at a time.  Functions return 0 (or a count) or
+ * -errno.  Trouble with one file is a problem in the batch, not a return value.
+ */
+#ifndef ARSYNC_H
+#define ARSYNC_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* cdef: begin */
+
+#define AR_FORMAT 1		/* of rows and pages */
+#define AR_PAGE_ROWS 1024	/* a longer directory is many pages */
+#define AR_NONE 0xffffffff	/* no row, no change */
+#define AR_NO_PAGE 0xffffffffffffffff
+#define AR_HASH_CHUNK 4194304	/* a longer file's hash is one of chunk hashes */
+#define AR_BIG_BYTES 33554432	/* from here on all lanes share a file */
+
+/* ---------------------------------------------------------------- rows */
+
+#define AR_ROW_MOUNT 1		/* the root of another mounted filesystem */
+#define AR_ROW_FOLLOWED 2	/* a symlink seen through: the rest is its target's */
+#define AR_ROW_BAD 4		/* cannot be stat'ed; the batch holds the problem */
+
+struct ar_row {			/* one name as the scan sees it, 120 bytes */
+	uint32_t name_off;	/* from the start of the page */
+	uint16_t name_len;
+	uint8_t type;		/* DT_REG, DT_DIR, DT_LNK, ... */
+	uint8_t flags;		/* AR_ROW_* */
+	uint32_t mode;		/* st_mode, type bits included */
+	uint32_t uid;
+	uint32_t gid;
+	uint32_t nlink;
+	uint64_t size;
+	uint64_t ino;
+	int64_t mtime_s;
+	int64_t ctime_s;
+	int64_t btime_s;	/* 0 where the filesystem has none */
+	int64_t atime_s;	/* 0 unless asked for */
+	uint32_t mtime_n;
+	uint32_t ctime_n;
+	uint32_t btime_n;
+	uint32_t atime_n;
+	uint32_t rdev_major;
+	uint32_t rdev_minor;
+	uint32_t link_off;	/* symlink target, from the start of the page */
+	uint32_t link_len;
+	uint64_t xattr_digest;	/* of names and values, 0: none, or not asked for */
+	uint64_t acl_digest;	/* of access and default ACL, 0 likewise */
+};
+
+#define AR_PAGE_FIRST 1		/* begins its directory */
+#define AR_PAGE_LAST 2		/* ends it */
+#define AR_PAGE_PARTIAL 4	/* reading it failed: absent names mean nothing */
+
+struct ar_page {		/* rows follow, then the arena of names, then the path */
+	uint32_t format;	/* AR_FORMAT */
+	uint32_t flags;		/* AR_PAGE_* */
+	uint32_t row_count;
+	uint32_t bytes;		/* of the whole page, a multiple of 8 */
+	uint32_t path_off;	/* the directory below its root, "" for the root */
+	uint32_t path_len;
+	uint32_t alias_off;	/* the only row has this name on the source side */
+	uint32_t alias_len;
+	uint64_t dev;		/* of the directory, as st_dev packs it */
+	struct ar_row self;	/* the directory's own row, without a name */
+};
+
+/* ------------------------------------------------------- pairs and changes */
+
+#define AR_CHANGE_DATA 1	/* regular file: content and all that belongs to it */
+#define AR_CHANGE_META 2	/* only mode, owner, times, xattrs, ACLs */
+#define AR_CHANGE_SYMLINK 3
+#define AR_CHANGE_SPECIAL 4	/* fifo, socket, device node */
+#define AR_CHANGE_LINK 5	/* a further name of a file that has one here already */
+#define AR_CHANGE_DIR 6		/* a pair's own directory */
+
+#define AR_WHY_NEW 1		/* nothing of this name at the destination */
+#define AR_WHY_TYPE 2		/* something of another type is */
+#define AR_WHY_SIZE 4
+#define AR_WHY_MTIME 8
+#define AR_WHY_MODE 16
+#define AR_WHY_UID 32
+#define AR_WHY_GID 64
+#define AR_WHY_ATIME 128
+#define AR_WHY_XATTR 256
+#define AR_WHY_ACL 512
+#define AR_WHY_TARGET 1024	/* symlink target or device number */
+#define AR_WHY_LINK 2048	/* linked to another file than at the source */
+#define AR_WHY_CONTENT 4096	/* the data is to be written */
+
+#define AR_STATE_PLANNED 0
+#define AR_STATE_LATER 1	/* waits for a phase of its own: big file or hard link */
+#define AR_STATE_DONE 2
+#define AR_STATE_FAILED 3	/* the batch holds the problem */
+#define AR_STATE_SKIPPED 4	/* not tried: its directory failed, or the run stopped */
+
+#define AR_METHOD_NONE 0
+#define AR_METHOD_REFLINK 1
+#define AR_METHOD_COPY_RANGE 2
+#define AR_METHOD_SPLICE 3
+#define AR_METHOD_READ_WRITE 4
+#define AR_METHOD_DIRECT 5
+#define AR_METHOD_COUNT 6
+
+#define AR_CHANGE_HASHED 1	/* hash[] is of a consistent read */
+#define AR_CHANGE_UNSTABLE 2	/* the source moved under two reads in a row */
+#define AR_CHANGE_LEADER 4	/* other names will be linked to this one */
+
+struct ar_change {
+	uint32_t src_row;	/* in the pair's source page */
+	uint32_t dst_row;	/* in its destination page, or AR_NONE */
+	uint32_t why;		/* AR_WHY_* */
+	uint8_t kind;		/* AR_CHANGE_* */
+	uint8_t state;		/* AR_STATE_* */
+	uint8_t method;		/* AR_METHOD_*: what moved the content */
+	uint8_t flags;		/* AR_CHANGE_HASHED, ... */
+	uint32_t aux;		/* LINK: offset of the first name's path in batch->aux */
+	uint32_t aux_len;
+	uint64_t bytes;		/* of content written or shared */
+	uint8_t hash[16];	/* XXH3-128, canonical byte order */
+};
+
+#define AR_PAIR_NEW 1		/* no such directory at the destination */
+#define AR_PAIR_REPLACE 2	/* and something else has its name there */
+#define AR_PAIR_NAMED 4		/* only named entries: the directory itself is not ours */
+#define AR_PAIR_SHALLOW 8	/* the directory only, not what is in it */
+#define AR_PAIR_ROOT 16		/* both roots: there already, whatever the pages say */
+#define AR_PAIR_FINISH 32	/* times and mode of a directory that is complete */
+#define AR_PAIR_TOUCHED 64	/* work in it moves its mtime: finish it later */
+
+struct ar_pair {		/* one directory, or one page of it, on both sides */
+	uint64_t src_page;	/* offset in batch->src */
+	uint64_t dst_page;	/* offset in batch->dst, or AR_NO_PAGE */
+	uint32_t change_first;
+	uint32_t change_count;
+	uint32_t flags;		/* AR_PAIR_* */
+	uint32_t reserved;
+	struct ar_change self;	/* kind 0: nothing to do for the directory itself */
+};
+
+#define AR_CHILD_DST_DIR 1	/* the destination has a directory of this name */
+#define AR_CHILD_DST_OTHER 2	/* the destination has something else there */
+#define AR_CHILD_SHALLOW 4	/* make it, do not enter it */
+
+struct ar_child {		/* a directory to scan next */
+	uint32_t pair;
+	uint32_t row;		/* in the pair's source page */
+	uint32_t flags;		/* AR_CHILD_* */
+};
+
+#define AR_PROBLEM_FAILED 1	/* some files not transferred: exit code 23 */
+#define AR_PROBLEM_VANISHED 2	/* gone before it was read: exit code 24 */
+#define AR_PROBLEM_CANNOT_HOLD 3 /* the destination cannot hold an attribute: summarised */
+#define AR_PROBLEM_UNSTABLE 4	/* the file kept changing while it was read */
+#define AR_PROBLEM_SKIPPED 5	/* a type that the options leave out */
+#define AR_PROBLEM_LOOP 6	/* a directory that contains itself */
+#define AR_PROBLEM_UNSAFE 7	/* a link out of the tree, ignored (--safe-links) */
+
+struct ar_problem {
+	uint32_t pair;
+	uint32_t row;		/* in the source page, AR_NONE: the directory itself */
+	uint16_t op;		/* AR_OP_*: what failed */
+	uint8_t kind;		/* AR_PROBLEM_* */
+	uint8_t side;		/* 0 source, 1 destination */
+	int32_t err;		/* errno, positive */
+};
+
+struct ar_tally {		/* counters; each has one writing thread */
+	uint64_t found_files;	/* scan: regular files in the source */
+	uint64_t found_dirs;
+	uint64_t found_symlinks;
+	uint64_t found_specials;
+	uint64_t found_bytes;
+	uint64_t plan_files;	/* diff: regular files whose content is to be copied */
+	uint64_t plan_bytes;
+	uint64_t plan_metas;	/* names of which only attributes change */
+	uint64_t new_files;	/* of what is planned: not at the destination yet */
+	uint64_t new_dirs;
+	uint64_t new_symlinks;
+	uint64_t new_specials;
+	uint64_t done_files;	/* lanes: with content */
+	uint64_t done_dirs;
+	uint64_t done_symlinks;
+	uint64_t done_specials;
+	uint64_t done_links;
+	uint64_t done_metas;
+	uint64_t done_bytes;	/* of content, as it is written */
+	uint64_t hole_bytes;	/* of that not written because it is a hole */
+	uint64_t in_flight;	/* files being read now */
+	uint64_t retries;	/* transient errors tried again */
+	uint64_t rereads;	/* files that changed under the first read */
+	uint64_t failed;
+	uint64_t punted;	/* reads that had to wait for the device */
+	uint64_t method_files[6];	/* by AR_METHOD_* */
+	uint64_t method_bytes[6];
+};
+
+typedef struct ar_root ar_root;
+
+struct ar_batch {
+	uint8_t *src;			/* source pages, back to back */
+	uint8_t *dst;			/* destination pages: names the source has, too */
+	uint8_t *aux;			/* paths of first names, NUL-terminated */
+	struct ar_pair *pairs;
+	struct ar_change *changes;
+	struct ar_child *children;
+	struct ar_problem *problems;
+	uint64_t src_bytes, src_room;
+	uint64_t dst_bytes, dst_room;
+	uint64_t aux_bytes, aux_room;
+	uint32_t pair_count, pair_room;
+	uint32_t change_count, change_room;
+	uint32_t child_count, child_room;
+	uint32_t problem_count, problem_room;
+	ar_root *src_root;		/* set by whoever fills the batch */
+	ar_root *dst_root;
+	struct ar_tally tally;		/* of the scan and the diff of this batch */
+};
+
+struct ar_batch *ar_batch_new(void);	/* NULL: out of memory */
+void ar_batch_clear(struct ar_batch *batch);	/* keeps what it allocated */
+void ar_batch_free(struct ar_batch *batch);
+
+/* ---------------------------------------------------------------- policy */
+
+#define AR_KEEP_PERMS 1
+#define AR_KEEP_OWNER 2
+#define AR_KEEP_GROUP 4
+#define AR_KEEP_TIMES 8
+#define AR_KEEP_LINKS 16	/* symlinks */
+#define AR_KEEP_DEVICES 32
+#define AR_KEEP_SPECIALS 64
+#define AR_KEEP_HARD_LINKS 128
+#define AR_KEEP_ACLS 256
+#define AR_KEEP_XATTRS 512
+#define AR_KEEP_ATIMES 1024
+#define AR_KEEP_DIRS 2048	/* -r or -d: directories are made at all */
+#define AR_OMIT_DIR_TIMES 4096
+#define AR_OMIT_LINK_TIMES 8192
+#define AR_AS_ROOT 16384	/* chown, trusted.* and device nodes may be tried */
+
+struct ar_idmap {		/* the first one that holds the id wins */
+	uint32_t lo;
+	uint32_t hi;
+	uint32_t to;
+};
+
+#define AR_CHMOD_DIRS 1
+#define AR_CHMOD_FILES 2
+#define AR_CHMOD_X 4		/* or_mode's x bits only where some x is set, or for directories */
+#define AR_CHMOD_COPY 8		/* copy_from's bits spread to copy_to */
+
+struct ar_chmod {		/* mode = mode & and_mode | or_mode, in the order given */
+	uint32_t flags;		/* AR_CHMOD_* */
+	uint32_t and_mode;
+	uint32_t or_mode;
+	uint32_t copy_from;	/* shift of the class copied from: 6 u, 3 g, 0 o */
+	uint32_t copy_to;	/* mask of class bits copied to, such as 0770 */
+	uint32_t copy_minus;	/* 1: take the bits away rather than add them */
+};
+
+struct ar_rules {		/* what decides equality, and what is set */
+	uint32_t keep;		/* AR_KEEP_* and the like */
+	uint32_t umask;
+	int64_t granule_ns;	/* times are compared in units of this, at least 1 */
+	uint32_t group_count;	/* AR_NONE: any group may be set, else those listed */
+	uint32_t uidmap_count;
+	uint32_t gidmap_count;
+	uint32_t chmod_count;
+	const uint32_t *groups;
+	const struct ar_idmap *uidmap;
+	const struct ar_idmap *gidmap;
+	const struct ar_chmod *chmods;
+};
+
+/* ------------------------------------------------------------------ scan */
+
+#define AR_SCAN_XDEV 1
+#define AR_SCAN_ATIME 2
+#define AR_SCAN_XATTR 4
+#define AR_SCAN_ACL 8
+#define AR_SCAN_COPY_LINKS 16		/* -L */
+#define AR_SCAN_COPY_DIRLINKS 32	/* -k */
+#define AR_SCAN_COPY_UNSAFE 64		/* --copy-unsafe-links */
+#define AR_SCAN_SAFE 128		/* --safe-links */
+#define AR_SCAN_KEEP_DIRLINKS 256	/* -K, the destination's side */
+#define AR_SCAN_RECURSE 512
+#define AR_SCAN_SKIP_MOUNTS 1024	/* -xx: not even the mount point */
+#define AR_SCAN_ALL_XATTRS 2048		/* as root: every name but system.* */
+
+typedef struct ar_scan ar_scan;
+typedef struct ar_dir ar_dir;		/* a directory of more rows than a page */
+
+#define AR_ROOT_CREATE 1		/* make the last component when it is missing */
+
+int ar_root_open(const char *path, uint32_t flags, ar_root **out);
+int ar_root_fd(const ar_root *root);
+void ar_root_close(ar_root *root);
+
+/* dst may be NULL: nothing is there yet */
+int ar_scan_open(ar_root *src, ar_root *dst, uint32_t flags, ar_scan **out);
+void ar_scan_close(ar_scan *scan);
+/* the directory path with only these names, NUL-separated; pair_flags AR_PAIR_* */
+int ar_scan_names(ar_scan *scan, const char *path, size_t path_len, const char *names,
+		  size_t names_len, const char *alias, uint32_t pair_flags,
+		  struct ar_batch *out);
+/* the root directory itself */
+int ar_scan_root(ar_scan *scan, struct ar_batch *out, ar_dir **more);
+/* children first.. of a diffed batch; returns how many were scanned */
+int ar_scan_children(ar_scan *scan, const struct ar_batch *parent, uint32_t first,
+		     uint32_t count, struct ar_batch *out, ar_dir **more);
+/* the next page; 1 when another one follows */
+int ar_scan_more(ar_scan *scan, ar_dir *dir, struct ar_batch *out);
+void ar_dir_close(ar_dir *dir);
+
+int ar_diff(struct ar_batch *batch, const struct ar_rules *rules);
+
+/* --------------------------------------------- what waits for the whole tree */
+
+typedef struct ar_later ar_later;
+
+#define AR_LATER_LINKS 1
+#define AR_LATER_DIRS 2
+
+/* records go to spool_fd, an unlinked file that the caller keeps open */
+int ar_later_open(int spool_fd, uint32_t what, ar_later **out);
+int ar_later_add(ar_later *later, struct ar_batch *batch);
+/* 1 when the batch was filled, 0 at the end */
+int ar_later_next(ar_later *later, struct ar_batch *out);
+uint64_t ar_later_count(const ar_later *later);
+void ar_later_close(ar_later *later);
+
+/* ----------------------------------------------------------------- execute */
+
+#define AR_ENGINE_URING 1
+#define AR_ENGINE_SYNC 2
+
+#define AR_LANE_INPLACE 1
+#define AR_LANE_SPARSE 2	/* -S: runs of zeros become holes */
+#define AR_LANE_PREALLOCATE 4
+#define AR_LANE_REFLINK 8	/* --reflink auto or always */
+#define AR_LANE_REFLINK_ALWAYS 16	/* a file that cannot be shared fails */
+#define AR_LANE_NO_HASH 32
+
+struct ar_lane_config {
+	uint32_t engine;	/* AR_ENGINE_* */
+	uint32_t flags;		/* AR_LANE_* */
+	uint32_t queue_depth;	/* 1 to 32768 */
+	uint32_t files_in_flight;
+	uint32_t method;	/* AR_METHOD_NONE: by the table in method.c */
+	uint32_t lane;		/* number of this lane, part of its temporary names */
+	uint64_t buffer_bytes;	/* of one buffer, a multiple of 4096 */
+	uint64_t memory_bytes;	/* of all buffers of this lane */
+	char run[25];		/* 24 hex digits: names are .arsync.<run>.<n> */
+	int temp_dir_fd;	/* -1: temporary files beside their targets */
+	const struct ar_rules *rules;
+	struct ar_limit *limit;	/* shared by all lanes, or NULL */
+};
+
+struct ar_limit {		/* --bwlimit: a token bucket that all lanes draw from */
+	uint64_t bytes_per_s;
+	int64_t next_ns;
+};
+
+typedef struct ar_lane ar_lane;
+typedef struct ar_big ar_big;
+
+int ar_lane_open(const struct ar_lane_config *config, ar_lane **out);
+void ar_lane_close(ar_lane *lane);
+/* -EINTR: stopped by ar_lane_stop; -ENOSPC and the like: the run cannot go on */
+int ar_lane_run(ar_lane *lane, struct ar_batch *batch);
+void ar_lane_stop(ar_lane *lane);	/* from any thread */
+const struct ar_tally *ar_lane_tally(const ar_lane *lane);
+
+/* a big file: open on one lane, chunks on all, close on one; 1 from close: copy it again */
+int ar_big_open(ar_lane *lane, struct ar_batch *batch, uint32_t pair, uint32_t change,
+		ar_big **out);
+uint64_t ar_big_bytes(const ar_big *big);	/* still to be copied: 0 after a reflink */
+int ar_big_copy(ar_lane *lane, ar_big *big, uint64_t offset, uint64_t length);
+int ar_big_close(ar_lane *lane, ar_big *big, int keep);
+
+/* ------------------------------------------------- operations and failpoints */
+
+#define AR_OP_NONE 0
+#define AR_OP_OPEN_FILE 1	/* open a source file */
+#define AR_OP_OPEN_DIR 2
+#define AR_OP_READ_DIR 3
+#define AR_OP_STAT 4
+#define AR_OP_READLINK 5
+#define AR_OP_LIST_XATTR 6
+#define AR_OP_GET_XATTR 7
+#define AR_OP_READ 8
+#define AR_OP_SEEK 9
+#define AR_OP_CREATE 10
+#define AR_OP_WRITE 11
+#define AR_OP_TRUNCATE 12
+#define AR_OP_ALLOCATE 13
+#define AR_OP_REFLINK 14
+#define AR_OP_COPY_RANGE 15
+#define AR_OP_SPLICE 16
+#define AR_OP_CHOWN 17
+#define AR_OP_CHMOD 18
+#define AR_OP_UTIMES 19
+#define AR_OP_SET_XATTR 20
+#define AR_OP_REMOVE_XATTR 21
+#define AR_OP_SET_ACL 22
+#define AR_OP_RENAME 23
+#define AR_OP_LINK 24
+#define AR_OP_SYMLINK 25
+#define AR_OP_MKNOD 26
+#define AR_OP_MKDIR 27
+#define AR_OP_UNLINK 28
+#define AR_OP_RMDIR 29
+#define AR_OP_OPEN_TARGET 30	/* open what is at the destination already */
+#define AR_OP_RING_SETUP 31
+#define AR_OP_RING_SUBMIT 32
+#define AR_OP_MEMORY 33
+#define AR_OP_SPOOL 34
+#define AR_OP_COUNT 35
+
+#define AR_FAULT_ERROR 1	/* value: the errno to return */
+#define AR_FAULT_SHORT 2	/* value: the most bytes to pass on */
+#define AR_FAULT_PAUSE 3	/* stop there until ar_fault_resume */
+#define AR_FAULT_KILL 4		/* SIGKILL to the process */
+#define AR_FAULT_TRACE 5	/* count only */
+
+/* at the op's passes skip+1 .. skip+count do the action */
+int ar_fault_set(int op, uint32_t skip, uint32_t count, int action, int64_t value);
+void ar_fault_clear(void);
+uint64_t ar_fault_passes(int op);	/* since ar_fault_set of any op */
+int ar_fault_wait(int op, int timeout_ms);	/* until a thread is paused there */
+void ar_fault_resume(void);
+
+/* cdef: end */
+
+#endif

@@ -1,0 +1,137 @@
+/*
+ * internal.h - what the C files share and Python does not see.
+ *
+ * Calls that the tests must be able to break go through the wrappers of sys.h,
+ * which answer -errno and pass a failpoint first.
+ */
+#ifndef ARSYNC_INTERNAL_H
+#define ARSYNC_INTERNAL_H
+
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+
+#include <dirent.h>
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "arsync.h"
+
+#define AR_LIKELY(x) __builtin_expect(!!(x), 1)
+#define AR_UNLIKELY(x) __builtin_expect(!!(x), 0)
+#define AR_MIN(a, b) ((a) < (b) ? (a) : (b))
+#define AR_MAX(a, b) ((a) > (b) ? (a) : (b))
+
+_Static_assert(sizeof(struct ar_row) == 120, "rows are bytes of the manifest");
+_Static_assert(offsetof(struct ar_row, size) == 24, "no padding in a row");
+_Static_assert(offsetof(struct ar_row, mtime_n) == 72, "no padding in a row");
+_Static_assert(offsetof(struct ar_row, acl_digest) == 112, "no padding in a row");
+_Static_assert(sizeof(struct ar_page) == 160, "rows follow a page's header");
+
+/* ------------------------------------------------------------------ root.c */
+
+struct ar_root {
+	int fd;			/* O_DIRECTORY, for reading where that is allowed */
+	uint64_t dev;		/* as ar_dev() packs it */
+	uint64_t ino;
+};
+
+/*
+ * A path inside a root is a string of length len without a leading slash.  A
+ * component that ends in a NUL byte is a symlink which an option told us to
+ * follow: it, and nothing else, is followed.  Paths longer than PATH_MAX are
+ * walked in pieces.  Never leaves the root otherwise (openat2 RESOLVE_BENEATH |
+ * RESOLVE_NO_SYMLINKS, or a component-wise O_NOFOLLOW walk without openat2).
+ * flags: O_RDONLY | O_DIRECTORY or O_PATH ...  Returns a descriptor or -errno.
+ */
+int ar_open_beneath(const struct ar_root *root, const char *path, size_t len, int flags);
+
+static inline uint64_t ar_dev(uint32_t major, uint32_t minor)
+{
+	return (uint64_t)major << 32 | minor;
+}
+
+/* ----------------------------------------------------------------- batch.c */
+
+static inline struct ar_page *ar_src_page(const struct ar_batch *b, const struct ar_pair *p)
+{
+	return (struct ar_page *)(b->src + p->src_page);
+}
+
+static inline struct ar_page *ar_dst_page(const struct ar_batch *b, const struct ar_pair *p)
+{
+	return p->dst_page == AR_NO_PAGE ? NULL : (struct ar_page *)(b->dst + p->dst_page);
+}
+
+static inline struct ar_row *ar_rows(const struct ar_page *page)
+{
+	return (struct ar_row *)(page + 1);
+}
+
+/* names and link targets in an arena end in a NUL that their length leaves out */
+static inline const char *ar_page_str(const struct ar_page *page, uint32_t off)
+{
+	return (const char *)page + off;
+}
+
+static inline const char *ar_row_name(const struct ar_page *page, const struct ar_row *row)
+{
+	return ar_page_str(page, row->name_off);
+}
+
+/* the name on the source side, which --alias of a single file makes another one */
+static inline const char *ar_row_src_name(const struct ar_page *page, const struct ar_row *row)
+{
+	return ar_page_str(page, page->alias_len ? page->alias_off : row->name_off);
+}
+
+/* each grows its array and returns the new, zeroed element, NULL without memory */
+struct ar_pair *ar_batch_add_pair(struct ar_batch *batch);
+struct ar_change *ar_batch_add_change(struct ar_batch *batch);
+struct ar_child *ar_batch_add_child(struct ar_batch *batch);
+int ar_batch_add_problem(struct ar_batch *batch, uint32_t pair, uint32_t row, int kind, int side,
+			 int op, int err);
+/* makes room for bytes more at the end of src (side 0) or dst (1), not yet counted */
+uint8_t *ar_batch_reserve(struct ar_batch *batch, int side, size_t bytes);
+/* appends len bytes and a NUL to aux; offset or AR_NONE */
+uint32_t ar_batch_add_aux(struct ar_batch *batch, const char *bytes, size_t len);
+
+/* ------------------------------------------------------------------ diff.c */
+
+struct ar_want {		/* the attributes that a destination entry shall have */
+	uint32_t mode;		/* permission bits, 07777 */
+	uint32_t uid;
+	uint32_t gid;
+	bool set_mode;		/* false: whatever creation or the old file gives */
+	bool set_uid;
+	bool set_gid;
+	bool set_mtime;
+	bool set_atime;
+};
+
+/* dst NULL: the entry is new */
+void ar_want(const struct ar_rules *rules, const struct ar_row *src, const struct ar_row *dst,
+	     struct ar_want *want);
+
+/* ----------------------------------------------------------------- xattr.c */
+
+#define AR_XATTR_ALL 1		/* every namespace but system.*, else user.* only */
+
+/*
+ * Digests of the xattrs (sorted by name, system.* left out) and of the POSIX ACLs
+ * of the file at proc_path (never followed: l*xattr), 0 for none; either pointer
+ * may be NULL.  A filesystem without xattrs has none: no error.
+ */
+int ar_xattr_digest(const char *proc_path, uint32_t flags, uint64_t *xattrs, uint64_t *acls);
+
+/*
+ * An entry as xattr calls can name it, whatever its type: "/proc/self/fd/<fd>" for
+ * an open descriptor, ".../<name>" for a name in a directory.
+ */
+#define AR_PROC_PATH_MAX (sizeof("/proc/self/fd/4294967295/") + NAME_MAX)
+void ar_proc_path(char *out, int fd, const char *name_or_null);
+
+#endif
