@@ -1,0 +1,1 @@
+"""The tests of arsync; shared parts are imported as `tests.<module>`."""

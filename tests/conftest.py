@@ -1,0 +1,17 @@
+"""What every test shares: the hypothesis profiles.
+
+HYPOTHESIS_PROFILE in the environment selects one: `dev` is quick and the default, `ci` is what
+`.ci/run` uses, `deep` searches for an hour or a night.
+"""
+
+import os
+
+from hypothesis import HealthCheck, settings
+
+# Examples copy trees: how long one takes says nothing about its worth.
+SLOW_IS_FINE = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+settings.register_profile("dev", SLOW_IS_FINE, max_examples=25)
+settings.register_profile("ci", SLOW_IS_FINE, max_examples=100, print_blob=True)
+settings.register_profile("deep", SLOW_IS_FINE, max_examples=5000, print_blob=True)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))
