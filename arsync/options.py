@@ -1,0 +1,336 @@
+"""What a run is asked to do, as frozen values that are validated once.
+
+Owns every setting that a stage reads, with its default and its range. It must not know the
+command line (cli/ folds options into these) nor look at the filesystem. Nothing is clamped
+silently: a value out of range raises UsageError with the option's name and the range.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Final, Literal, get_args
+
+from arsync.errors import UsageError
+from arsync.modes import ModeRule
+from arsync.owners import IdMap
+
+__all__ = [
+    "ARCHIVE",
+    "CopyMethod",
+    "Engine",
+    "EngineOptions",
+    "FsyncPolicy",
+    "LinkPolicy",
+    "OutputOptions",
+    "OwnerPolicy",
+    "Preserve",
+    "ReflinkPolicy",
+    "SyncOptions",
+    "WritePolicy",
+]
+
+Engine = Literal["auto", "uring", "sync"]
+CopyMethod = Literal["auto", "reflink", "copy_file_range", "splice", "read_write", "direct"]
+ReflinkPolicy = Literal["auto", "always", "never"]
+FsyncPolicy = Literal["none", "file"]
+
+KIB: Final = 1024
+MIB: Final = 1024 * KIB
+GIB: Final = 1024 * MIB
+
+RANGES: Final[Mapping[str, tuple[int, int]]] = MappingProxyType(
+    {
+        "cpu_count": (1, 1024),
+        "queue_depth": (1, 32768),
+        "files_in_flight": (1, 65536),
+        "buffer_bytes": (4 * KIB, GIB),
+        "memory_bytes": (16 * MIB, 1024 * GIB),
+        "scan_threads": (1, 256),
+        "one_file_system": (0, 2),
+        "bwlimit_bytes": (0, 2**63 - 1),
+        "human_readable": (0, 3),
+        "itemize": (0, 2),
+        "name_level": (0, 2),
+        "progress_level": (0, 2),
+        "stats_level": (0, 3),
+    }
+)
+"""The lowest and highest value of each number, both included."""
+
+OPTION_OF: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "cpu_count": "--cpu-count",
+        "queue_depth": "--queue-depth",
+        "files_in_flight": "--max-files-in-flight",
+        "buffer_bytes": "--buffer-size",
+        "memory_bytes": "--max-memory",
+        "scan_threads": "--scan-threads",
+        "one_file_system": "--one-file-system",
+        "bwlimit_bytes": "--bwlimit",
+        "human_readable": "--human-readable",
+        "itemize": "--itemize-changes",
+        "name_level": "--info=name",
+        "progress_level": "--info=progress",
+        "stats_level": "--info=stats",
+        "engine": "--engine",
+        "copy_method": "--copy-method",
+        "reflink": "--reflink",
+        "fsync": "--fsync",
+    }
+)
+"""The option that sets a field, for messages."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preserve:
+    """Say what is copied and what is kept of it; rsync's options of the same names.
+
+    Args:
+        recursive: -r, and with it directories.
+        dirs: -d, directories without what is in them.
+        links, hard_links, devices, specials: -l, -H, --devices, --specials.
+        perms, times, group, owner, acls, xattrs, atimes: -p, -t, -g, -o, -A (implies perms), -X, -U.
+        omit_dir_times, omit_link_times: -O, -J; they take directories or symlinks out of times.
+    """
+
+    recursive: bool = False
+    dirs: bool = False
+    links: bool = False
+    perms: bool = False
+    times: bool = False
+    group: bool = False
+    owner: bool = False
+    devices: bool = False
+    specials: bool = False
+    hard_links: bool = False
+    acls: bool = False
+    xattrs: bool = False
+    atimes: bool = False
+    omit_dir_times: bool = False
+    omit_link_times: bool = False
+
+
+ARCHIVE: Final = Preserve(
+    recursive=True,
+    links=True,
+    perms=True,
+    times=True,
+    group=True,
+    owner=True,
+    devices=True,
+    specials=True,
+)
+"""What -a keeps."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LinkPolicy:
+    """Say which symlinks are followed or left out.
+
+    Args:
+        copy_links: -L, every symlink of SRC is followed; supersedes the others on that side.
+        copy_unsafe_links: symlinks that point out of the tree are followed.
+        safe_links: symlinks that point out of the tree are left out; copy_unsafe_links supersedes.
+        copy_dirlinks: -k, symlinks to directories are followed in SRC.
+        keep_dirlinks: -K, a symlink in DST to a directory stands for the directory.
+    """
+
+    copy_links: bool = False
+    copy_unsafe_links: bool = False
+    safe_links: bool = False
+    copy_dirlinks: bool = False
+    keep_dirlinks: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class OwnerPolicy:
+    """Say how owners and groups of SRC become those of DST.
+
+    Args:
+        numeric_ids: ids are compared and set as numbers (on one machine they always are).
+        users, groups: None where nothing is mapped.
+    """
+
+    numeric_ids: bool = False
+    users: IdMap | None = None
+    groups: IdMap | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class WritePolicy:
+    """Say how files are put into place.
+
+    Args:
+        dry_run: nothing is changed; everything is reported as if.
+        inplace: files are written where they stand, without a temporary name.
+        sparse: runs of zeros become holes. Holes of SRC stay holes without it.
+        preallocate: the space of a file is allocated before its data.
+        mkpath: missing directories of DST's path are made.
+        temp_dir: where temporary files are made; None beside their target.
+        fsync: "file" makes each file durable before it appears.
+        bwlimit_bytes: a second, over all lanes; 0 for no limit.
+    """
+
+    dry_run: bool = False
+    inplace: bool = False
+    sparse: bool = False
+    preallocate: bool = False
+    mkpath: bool = False
+    temp_dir: bytes | None = None
+    fsync: FsyncPolicy = "none"
+    bwlimit_bytes: int = 0
+
+    def __post_init__(self) -> None:
+        """Check each value.
+
+        Raises: UsageError that names the option.
+        """
+        _check_choice("fsync", self.fsync, get_args(FsyncPolicy))
+        _check_range("bwlimit_bytes", self.bwlimit_bytes)
+        if self.temp_dir is not None and not self.temp_dir:
+            raise UsageError("--temp-dir: the name of the directory is empty")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineOptions:
+    """Say how the work is done; None leaves it to what was measured on this machine.
+
+    Args:
+        engine: "uring", "sync", or "auto" for what probing finds.
+        cpu_count: lanes, one a core.
+        queue_depth: entries of each lane's ring.
+        files_in_flight: files open at the same time in a lane.
+        buffer_bytes: size of one read or write.
+        memory_bytes: budget of all buffers and queues together.
+        scan_threads: threads that walk.
+        copy_method: one method for every file, or "auto" from the table.
+        reflink: "always" fails where a file cannot be cloned, "never" copies the bytes.
+    """
+
+    engine: Engine = "auto"
+    cpu_count: int | None = None
+    queue_depth: int | None = None
+    files_in_flight: int | None = None
+    buffer_bytes: int | None = None
+    memory_bytes: int | None = None
+    scan_threads: int | None = None
+    copy_method: CopyMethod = "auto"
+    reflink: ReflinkPolicy = "auto"
+
+    def __post_init__(self) -> None:
+        """Check each value and what does not go together.
+
+        Raises: UsageError that names the option.
+        """
+        _check_choice("engine", self.engine, get_args(Engine))
+        _check_choice("copy_method", self.copy_method, get_args(CopyMethod))
+        _check_choice("reflink", self.reflink, get_args(ReflinkPolicy))
+        for name in (
+            "cpu_count",
+            "queue_depth",
+            "files_in_flight",
+            "buffer_bytes",
+            "memory_bytes",
+            "scan_threads",
+        ):
+            _check_range(name, getattr(self, name))
+        self._check_methods()
+        if self.buffer_bytes and self.memory_bytes and self.buffer_bytes > self.memory_bytes:
+            raise UsageError(
+                f"--buffer-size: {self.buffer_bytes} bytes do not fit "
+                f"into --max-memory={self.memory_bytes}"
+            )
+
+    def _check_methods(self) -> None:
+        if self.reflink == "never" and self.copy_method == "reflink":
+            raise UsageError("--copy-method=reflink and --reflink=never contradict each other")
+        if self.reflink == "always" and self.copy_method not in ("auto", "reflink"):
+            raise UsageError(
+                f"--copy-method={self.copy_method} and --reflink=always contradict each other"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SyncOptions:
+    """Hold everything that a run is told; without arguments it is `arsync -a SRC DST`.
+
+    Args:
+        preserve, links, owners, write, engine: see there.
+        relative: -R, the whole path of SRC is made below DST.
+        one_file_system: -x; 1 makes an empty directory at a mount point, 2 (-xx) leaves it out.
+        chmod: changes to modes, in order.
+        report_unchanged: entries that need nothing are reported too (-ii, -vv).
+    """
+
+    preserve: Preserve = ARCHIVE
+    links: LinkPolicy = field(default_factory=LinkPolicy)
+    owners: OwnerPolicy = field(default_factory=OwnerPolicy)
+    write: WritePolicy = field(default_factory=WritePolicy)
+    engine: EngineOptions = field(default_factory=EngineOptions)
+    relative: bool = False
+    one_file_system: int = 0
+    chmod: tuple[ModeRule, ...] = ()
+    report_unchanged: bool = False
+
+    def __post_init__(self) -> None:
+        """Check what only the whole can show.
+
+        Raises: UsageError that names the option.
+        """
+        _check_range("one_file_system", self.one_file_system)
+        if self.preserve.acls and not self.preserve.perms:
+            raise UsageError("--acls needs --perms: an ACL's mask is part of the mode")
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutputOptions:
+    """Say what a person or a program wants to read; no stage knows it.
+
+    Args:
+        verbosity: how often -v stands there, less what --no-v took back.
+        quiet: errors only.
+        json: one event a line on standard output, and nothing else there.
+        human_readable: 0 plain digits, 1 grouped, 2 units of 1000, 3 units of 1024.
+        itemize: 1 changed entries, 2 unchanged ones too.
+        name_level: 1 names of what changes, 2 of what does not too.
+        progress_level: 1 for each file, 2 for the whole run.
+        stats_level: 0 nothing, 1 the last two lines, 2 and 3 the table.
+        nonreg: say which entries were skipped because they are not regular files.
+        out_format: the line for each change, None for none.
+        log_file: where the log is appended.
+        log_format: the line for each change in it; empty for none.
+    """
+
+    verbosity: int = 0
+    quiet: bool = False
+    json: bool = False
+    human_readable: int = 1
+    itemize: int = 0
+    name_level: int = 0
+    progress_level: int = 0
+    stats_level: int = 0
+    nonreg: bool = True
+    out_format: str | None = None
+    log_file: bytes | None = None
+    log_format: str = "%i %n%L"
+
+    def __post_init__(self) -> None:
+        """Check each number.
+
+        Raises: UsageError that names the option.
+        """
+        for name in ("human_readable", "itemize", "name_level", "progress_level", "stats_level"):
+            _check_range(name, getattr(self, name))
+
+
+def _check_range(name: str, value: int | None) -> None:
+    low, high = RANGES[name]
+    if value is not None and not low <= value <= high:
+        raise UsageError(f"{OPTION_OF[name]}: {value} is out of range ({low} to {high})")
+
+
+def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise UsageError(f"{OPTION_OF[name]}: {value!r} is not one of {', '.join(choices)}")
