@@ -36,6 +36,7 @@
 #define AR_ROW_MOUNT 1		/* the root of another mounted filesystem */
 #define AR_ROW_FOLLOWED 2	/* a symlink seen through: the rest is its target's */
 #define AR_ROW_BAD 4		/* cannot be stat'ed; the batch holds the problem */
+#define AR_ROW_SPARSE 8		/* a regular file with fewer blocks than its size needs */
 
 struct ar_row {			/* one name as the scan sees it, 120 bytes */
 	uint32_t name_off;	/* from the start of the page */
@@ -363,7 +364,8 @@ struct ar_lane_config {
 	uint32_t flags;		/* AR_LANE_* */
 	uint32_t queue_depth;	/* 1 to 32768 */
 	uint32_t files_in_flight;
-	uint32_t method;	/* AR_METHOD_NONE: by the table in method.c */
+	uint32_t method;	/* AR_METHOD_*: what moves a file's content */
+	uint32_t big_method;	/* the same from AR_BIG_BYTES on */
 	uint32_t lane;		/* number of this lane, part of its temporary names */
 	uint64_t buffer_bytes;	/* of one buffer, a multiple of 4096 */
 	uint64_t memory_bytes;	/* of all buffers of this lane */
