@@ -91,7 +91,8 @@ class Preserve:
         recursive: -r, and with it directories.
         dirs: -d, directories without what is in them.
         links, hard_links, devices, specials: -l, -H, --devices, --specials.
-        perms, times, group, owner, acls, xattrs, atimes: -p, -t, -g, -o, -A (implies perms), -X, -U.
+        perms, times, group, owner: -p, -t, -g, -o.
+        acls, xattrs, atimes: -A (needs perms), -X, -U.
         omit_dir_times, omit_link_times: -O, -J; they take directories or symlinks out of times.
     """
 

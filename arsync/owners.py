@@ -84,7 +84,7 @@ def parse_map(text: str, option: str, table: NameTable, *, numeric_ids: bool = F
         text: what stands on the command line.
         option: "--usermap", "--groupmap" or "--chown", for the message.
         table: the names that FROM and TO may use.
-        numeric_ids: with --numeric-ids no id has a name, so only numbers, `*` and an empty FROM match.
+        numeric_ids: no id has a name then, so only numbers, `*` and an empty FROM match.
     Raises: UsageError that names the pair; for an unknown TO too, where rsync goes on without it.
     Source: rsync(1), --usermap; compared with rsync 3.5.0 by the tests.
     """
@@ -223,7 +223,10 @@ def _merged(ranges: list[IdRange]) -> tuple[IdRange, ...]:
 
 
 def _pattern(text: str) -> re.Pattern[str]:
-    """Translate a shell pattern with rsync's `[^...]` and backslashes; a colon, and so a class, cannot be in it."""
+    """Translate a shell pattern with rsync's `[^...]` and backslashes.
+
+    A colon ends FROM, so a class like [:alpha:] cannot be in it.
+    """
     parts = []
     at = 0
     while at < len(text):
