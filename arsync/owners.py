@@ -1,4 +1,4 @@
-"""Compile --usermap, --groupmap and --chown into ranges of ids.
+"""Compile --usermap and --groupmap into ranges of ids.
 
 Owns the grammar of the maps and what an id becomes. Names are looked up here, once, at the start;
 what C gets are numbers only. It must not know whose owner is changed.
@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 from arsync.errors import UsageError
 
-__all__ = ["IdMap", "IdRange", "NameTable", "groups", "parse_chown", "parse_map", "users"]
+__all__ = ["IdMap", "IdRange", "NameTable", "groups", "parse_map", "users"]
 
 LARGEST_ID = 2**32 - 2  # 2**32 - 1 is chown's "leave it alone"
 
@@ -95,19 +95,6 @@ def parse_map(text: str, option: str, table: NameTable, *, numeric_ids: bool = F
         for wanted in _parse_pair(pair, option, table):
             claimed += _unclaimed(wanted, sorted(claimed))
     return IdMap(_merged(sorted(claimed)))
-
-
-def parse_chown(text: str, *, numeric_ids: bool = False) -> tuple[IdMap | None, IdMap | None]:
-    """Compile USER:GROUP into a map for users and one for groups, None where that part is empty.
-
-    Raises: UsageError where a name is unknown.
-    """
-    user, _, group = text.partition(":")
-    maps = [
-        parse_map(f"*:{name}", "--chown", table(), numeric_ids=numeric_ids) if name else None
-        for name, table in ((user, users), (group, groups))
-    ]
-    return maps[0], maps[1]
 
 
 def _name_table(kind: str, entries: Iterable[tuple[str, int]]) -> NameTable:

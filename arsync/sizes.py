@@ -10,7 +10,7 @@ from decimal import Decimal
 
 from arsync.errors import UsageError
 
-__all__ = ["parse_rate", "parse_size"]
+__all__ = ["parse_count", "parse_rate", "parse_size"]
 
 _SIZE = re.compile(r"(\d*(?:\.\d*)?)(?:([bkmgtp])(b|ib)?)?([+-]1)?", re.ASCII | re.IGNORECASE)
 _POWERS = "bkmgtp"
@@ -59,3 +59,14 @@ def parse_rate(text: str, option: str) -> int:
             "or 0 for no limit)"
         )
     return (size + 512) // 1024 * 1024
+
+
+def parse_count(text: str, option: str) -> int:
+    """Read a whole number, of either sign; its range is checked where it is used.
+
+    Raises: UsageError where the text is none.
+    """
+    digits = text.removeprefix("-")
+    if not (digits.isascii() and digits.isdigit() and len(digits) <= 18):
+        raise UsageError(f"{option}: {text!r} is not a whole number")
+    return int(text)

@@ -1,0 +1,215 @@
+"""What the options given so far add up to, before it is frozen.
+
+Owns the one mutable value of the command line: rsync folds its options in the order in which they
+stand, so each occurrence changes a Draft, and at the end the Draft becomes frozen options. It must
+not know how an option is spelled.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from typing import Any
+
+from arsync.cli.formats import LOG_FORMAT, check_format
+from arsync.errors import UsageError
+from arsync.modes import ModeRule, parse_modes
+from arsync.options import (
+    EngineOptions,
+    LinkPolicy,
+    OutputOptions,
+    OwnerPolicy,
+    Preserve,
+    SyncOptions,
+    WritePolicy,
+)
+from arsync.owners import IdMap, groups, parse_map, users
+
+__all__ = ["Draft"]
+
+INFO_LEVELS = {"name": 2, "nonreg": 1, "progress": 2, "stats": 3}
+"""The --info names that arsync honours, with their highest level."""
+
+SILENT_INFO = ("backup", "copy", "del", "flist", "misc", "mount", "remove", "skip", "symsafe")
+"""The other names of rsync: level 0 is what arsync does, and all it does."""
+
+_PRESERVE = tuple(Preserve.__dataclass_fields__)
+_LINKS = tuple(LinkPolicy.__dataclass_fields__)
+_WRITE = tuple(WritePolicy.__dataclass_fields__)
+_ENGINE = tuple(EngineOptions.__dataclass_fields__)
+
+
+@dataclass
+class Draft:
+    """Hold the value of every option after those read so far; starts as rsync starts.
+
+    `flags` holds the fields of the options' dataclasses by name: what no option has set keeps the
+    default of its class.
+    """
+
+    flags: dict[str, Any] = field(default_factory=dict)
+    counts: dict[str, int] = field(default_factory=dict)
+    chmod: list[ModeRule] = field(default_factory=list)
+    info: dict[str, int] = field(default_factory=dict)
+    user_map: tuple[str, str] | None = None  # the option that set it, its text
+    group_map: tuple[str, str] | None = None
+    partial_dir: bool = False
+    temp_dir: str | None = None
+    out_format: str | None = None
+    log_file: str | None = None
+    log_format: str = LOG_FORMAT
+    umask: int = 0o022
+
+    def archive(self) -> None:
+        """Do what -a does: -rlptgoD."""
+        for name in ("recursive", "links", "perms", "times", "group", "owner"):
+            self.flags[name] = True
+        self.devices(True)
+
+    def devices(self, wanted: bool) -> None:
+        """Do what -D or --no-D does."""
+        self.flags["devices"] = self.flags["specials"] = wanted
+
+    def acls(self) -> None:
+        """Do what -A does: ACLs, and permissions with them."""
+        self.flags["acls"] = self.flags["perms"] = True
+
+    def add_chmod(self, text: str) -> None:
+        """Append the rules of one --chmod."""
+        self.chmod += parse_modes(text, self.umask)
+
+    def map_users(self, text: str, option: str = "--usermap") -> None:
+        """Note --usermap, or the user of --chown, which implies --owner."""
+        self.user_map = _only_once(self.user_map, option, text)
+        self.flags["owner"] = True
+
+    def map_groups(self, text: str, option: str = "--groupmap") -> None:
+        """Note --groupmap, or the group of --chown, which implies --group."""
+        self.group_map = _only_once(self.group_map, option, text)
+        self.flags["group"] = True
+
+    def chown(self, text: str) -> None:
+        """Note --chown as the two maps that it is."""
+        user, _, group = text.partition(":")
+        if user:
+            self.map_users(f"*:{user}", "--chown")
+        if group:
+            self.map_groups(f"*:{group}", "--chown")
+
+    def add_info(self, text: str) -> None:
+        """Note the levels of one --info.
+
+        Raises: UsageError for a name or a level that arsync does not have.
+        """
+        for word in filter(None, text.lower().split(",")):
+            name = word.rstrip("0123456789")
+            self._set_info(name, word, int(word[len(name) :] or 1))
+
+    def _set_info(self, name: str, word: str, level: int) -> None:
+        if name in ("all", "none"):
+            wanted = 0 if name == "none" else level
+            self.info.update((known, min(wanted, top)) for known, top in INFO_LEVELS.items())
+        elif name in INFO_LEVELS:
+            if level > INFO_LEVELS[name]:
+                raise UsageError(
+                    f"--info: {word!r} is out of range ({name}0 to {name}{INFO_LEVELS[name]})"
+                )
+            self.info[name] = level
+        elif name not in SILENT_INFO:
+            known = ", ".join(sorted(INFO_LEVELS))
+            raise UsageError(f"--info: there is no {word!r} (arsync has {known}, all and none)")
+        elif level:
+            raise UsageError(f"--info: {word!r} is rsync's, but not in arsync yet")
+
+    def sync_options(self) -> SyncOptions:
+        """Freeze what the run needs.
+
+        Raises: UsageError for what does not go together.
+        """
+        if self.counts.get("xattrs", 0) > 1:
+            raise UsageError("-X given twice is rsync's, but not in arsync yet; write it once")
+        if self.counts.get("atimes", 0) > 1:
+            raise UsageError("-U given twice is rsync's, but not in arsync yet; write it once")
+        if self.partial_dir and self.flags.get("inplace"):
+            raise UsageError("--inplace cannot be used with --partial-dir")
+        flags = dict(self.flags)
+        for name in ("xattrs", "atimes", "hard_links"):
+            flags[name] = self.counts.get(name, 0) > 0
+        flags["temp_dir"] = None if self.temp_dir is None else os.fsencode(self.temp_dir)
+        if self.flags.get("acls") and not self.flags.get("perms"):
+            raise UsageError("--acls cannot be used with --no-perms: an ACL is part of the mode")
+        return SyncOptions(
+            preserve=Preserve(**_of(_PRESERVE, flags)),
+            links=LinkPolicy(**_of(_LINKS, flags)),
+            owners=self._owners(),
+            write=WritePolicy(**_of(_WRITE, flags)),
+            engine=EngineOptions(**_of(_ENGINE, flags)),
+            relative=bool(flags.get("relative")),
+            one_file_system=min(self.counts.get("one_file_system", 0), 2),
+            chmod=tuple(self.chmod),
+            report_unchanged=self._itemize() > 1 or self._name_level() > 1,
+        )
+
+    def output_options(self) -> OutputOptions:
+        """Freeze what the reader wants.
+
+        Raises: UsageError for a format that arsync cannot fill.
+        """
+        verbosity = self.counts.get("verbose", 0)
+        return OutputOptions(
+            verbosity=verbosity,
+            quiet=self.counts.get("quiet", 0) > 0,
+            json=bool(self.flags.get("json")),
+            human_readable=min(self.counts.get("human_readable", 1), 3),
+            itemize=self._itemize(),
+            name_level=self._name_level(),
+            progress_level=self.info.get("progress", int(bool(self.flags.get("progress")))),
+            stats_level=self._stats_level(verbosity),
+            nonreg=self.info.get("nonreg", 1) > 0,
+            out_format=self._out_format(),
+            log_file=None if self.log_file is None else os.fsencode(self.log_file),
+            log_format=check_format(self.log_format, "--log-file-format"),
+        )
+
+    def _owners(self) -> OwnerPolicy:
+        numeric = bool(self.flags.get("numeric_ids"))
+        maps: list[IdMap | None] = []
+        for given, table in ((self.user_map, users), (self.group_map, groups)):
+            if given is None:
+                maps.append(None)
+            else:
+                option, text = given
+                maps.append(parse_map(text, option, table(), numeric_ids=numeric))
+        return OwnerPolicy(numeric_ids=numeric, users=maps[0], groups=maps[1])
+
+    def _itemize(self) -> int:
+        return min(self.counts.get("itemize_changes", 0), 2)
+
+    def _name_level(self) -> int:
+        return self.info.get("name", min(self.counts.get("verbose", 0), 2))
+
+    def _stats_level(self, verbosity: int) -> int:
+        level = min(verbosity, 1)
+        if self.flags.get("stats"):
+            level = 3 if verbosity > 1 else 2
+        return self.info.get("stats", level)
+
+    def _out_format(self) -> str | None:
+        if self.out_format is not None:
+            return check_format(self.out_format, "--out-format")
+        if self._itemize():
+            return "%i %n%L"
+        return "%n%L" if self._name_level() else None
+
+
+def _only_once(earlier: tuple[str, str] | None, option: str, text: str) -> tuple[str, str]:
+    """Refuse a second map: rsync does, since only the first match of one list would count."""
+    if earlier is None:
+        return option, text
+    if earlier[0] == option:
+        raise UsageError(f"{option} can be given once only")
+    raise UsageError(f"{option} conflicts with {earlier[0]} before it")
+
+
+def _of(names: tuple[str, ...], flags: dict[str, Any]) -> dict[str, Any]:
+    return {name: flags[name] for name in names if name in flags}

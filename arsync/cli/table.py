@@ -1,0 +1,341 @@
+"""Every option of `arsync SRC... DST`, in the order in which help shows them.
+
+Owns the list, and the list of what rsync has beside it. The parser, the help, the completion and
+the manual's test all read it: an option is added here and nowhere else.
+"""
+
+from __future__ import annotations
+
+from typing import Final, get_args
+
+from arsync.cli.draft import Draft
+from arsync.cli.option import Option, Topic, Value, accepted, choice, count, flag, number, size
+from arsync.options import CopyMethod, Engine, FsyncPolicy, ReflinkPolicy
+from arsync.sizes import parse_rate
+
+__all__ = ["MODE_OPTIONS", "NOT_YET", "NOT_YET_SHORT", "OPTIONS"]
+
+MODE_OPTIONS: Final = frozenset(
+    ["-D", "--archive", "--dirs", "--group", "--links", "--owner"]
+    + ["--perms", "--recursive", "--relative", "--times"]
+)
+"""Without any of these, in either form, `arsync SRC DST` means -a."""
+
+NOT_YET: Final = frozenset(
+    """
+    8-bit-output append append-verify backup backup-dir checksum checksum-choice cc checksum-seed
+    compare-dest config confine-root copy-as copy-dest copy-devices crtimes cvs-exclude daemon debug
+    del delay-updates delete delete-after delete-before delete-delay delete-during delete-excluded
+    delete-missing-args detach dparam drop-D early-input exclude exclude-from executability existing
+    fake-super files-from filter force from0 fuzzy i-d iconv ignore-errors ignore-existing
+    ignore-missing-args ignore-non-existing ignore-times implied-dirs include include-from
+    insecure-links link-dest list-only max-alloc max-delete max-size min-size modify-window
+    msgs2stderr munge-links old-d old-dirs only-write-batch open-noatime outbuf prune-empty-dirs
+    qsort read-batch remote-option remove-sent-files remove-source-files sender server size-only
+    stderr stop-after stop-at suffix super time-limit timeout update write-batch write-devices
+    """.split()  # noqa: SIM905 (a list of 90 lines would hide the options below)
+)
+"""Long names that rsync 3.5.0 has and arsync does not know yet."""
+
+NOT_YET_SHORT: Final = frozenset("8bcCEfFIMmNuy0@")
+"""And its letters."""
+
+
+def _archive(draft: Draft, _value: str) -> None:
+    draft.archive()
+
+
+def _devices(draft: Draft, _value: str) -> None:
+    draft.devices(True)
+
+
+def _no_devices(draft: Draft, _value: str) -> None:
+    draft.devices(False)
+
+
+def _acls(draft: Draft, _value: str) -> None:
+    draft.acls()
+
+
+def _no_acls(draft: Draft, _value: str) -> None:
+    draft.flags["acls"] = False
+
+
+def _temp_dir(draft: Draft, value: str) -> None:
+    draft.temp_dir = value
+
+
+def _fsync(draft: Draft, value: str) -> None:
+    draft.flags["fsync"] = value or "file"
+
+
+def _no_fsync(draft: Draft, _value: str) -> None:
+    draft.flags["fsync"] = "none"
+
+
+def _bwlimit(draft: Draft, value: str) -> None:
+    draft.flags["bwlimit_bytes"] = parse_rate(value, "--bwlimit")
+
+
+def _no_bwlimit(draft: Draft, _value: str) -> None:
+    draft.flags["bwlimit_bytes"] = 0
+
+
+def _partial_dir(draft: Draft, _value: str) -> None:
+    draft.partial_dir = True
+
+
+def _partial_progress(draft: Draft, _value: str) -> None:
+    draft.flags["progress"] = True
+
+
+def _out_format(draft: Draft, value: str) -> None:
+    draft.out_format = value
+
+
+def _log_file(draft: Draft, value: str) -> None:
+    draft.log_file = value
+
+
+def _log_format(draft: Draft, value: str) -> None:
+    draft.log_format = value
+
+
+def _show(_draft: Draft, _value: str) -> None:
+    """Change nothing: the command shows something and ends."""
+
+
+WHAT: Final = (
+    Option(("archive",), "a", Topic.WHAT, "-rlptgoD; the default without any of these", _archive),
+    flag("recursive", "r", Topic.WHAT, "directories and all that is in them"),
+    flag("dirs", "d", Topic.WHAT, "directories without what is in them"),
+    flag("links", "l", Topic.WHAT, "symlinks, as symlinks"),
+    Option((), "D", Topic.WHAT, "--devices --specials", apply=_devices, negate=_no_devices),
+    flag("devices", "", Topic.WHAT, "device nodes (needs root)"),
+    flag("specials", "", Topic.WHAT, "fifos and sockets"),
+    flag("relative", "R", Topic.WHAT, "make SRC's whole path below DST; /./ cuts it"),
+    count("one-file-system", "x", Topic.WHAT, "stay on SRC's filesystem; -xx drops mount points"),
+    flag("mkpath", "", Topic.WHAT, "make the missing directories of DST's path"),
+    flag("dry-run", "n", Topic.WHAT, "change nothing, report as if"),
+)
+
+KEPT: Final = (
+    flag("perms", "p", Topic.KEPT, "permissions"),
+    flag("times", "t", Topic.KEPT, "modification times, to the nanosecond"),
+    flag("group", "g", Topic.KEPT, "group"),
+    flag("owner", "o", Topic.KEPT, "owner (needs root)"),
+    count("hard-links", "H", Topic.KEPT, "hard links between the files copied"),
+    Option(
+        ("acls", "preserve-acl"),
+        "A",
+        Topic.KEPT,
+        "POSIX ACLs; implies -p",
+        apply=_acls,
+        negate=_no_acls,
+    ),
+    count("xattrs preserve-xattr", "X", Topic.KEPT, "extended attributes"),
+    count("atimes", "U", Topic.KEPT, "access times"),
+    flag("omit-dir-times", "O", Topic.KEPT, "not the times of directories"),
+    flag("omit-link-times", "J", Topic.KEPT, "not the times of symlinks"),
+)
+
+LINKS: Final = (
+    flag("copy-links", "L", Topic.LINKS, "follow every symlink of SRC"),
+    flag("copy-dirlinks", "k", Topic.LINKS, "follow symlinks to directories of SRC"),
+    flag("keep-dirlinks", "K", Topic.LINKS, "follow symlinks to directories of DST"),
+    flag("copy-unsafe-links", "", Topic.LINKS, "follow symlinks that point out of SRC"),
+    flag("safe-links", "", Topic.LINKS, "leave out symlinks that point out of SRC"),
+)
+
+OWNERS: Final = (
+    Option(
+        ("chmod",),
+        "",
+        Topic.OWNERS,
+        "change permissions: D2775,F664,u+rwX,g=u",
+        apply=Draft.add_chmod,
+        value=Value.REQUIRED,
+        metavar="CHANGES",
+    ),
+    flag("numeric-ids", "", Topic.OWNERS, "take ids as numbers, without names"),
+    Option(
+        ("usermap",),
+        "",
+        Topic.OWNERS,
+        "FROM:TO,...: names, ids, ranges, patterns, *",
+        apply=Draft.map_users,
+        value=Value.REQUIRED,
+        metavar="MAP",
+    ),
+    Option(
+        ("groupmap",),
+        "",
+        Topic.OWNERS,
+        "the same for groups",
+        apply=Draft.map_groups,
+        value=Value.REQUIRED,
+        metavar="MAP",
+    ),
+    Option(
+        ("chown",),
+        "",
+        Topic.OWNERS,
+        "give everything to USER, GROUP or both",
+        apply=Draft.chown,
+        value=Value.REQUIRED,
+        metavar="USER:GROUP",
+    ),
+)
+
+WRITING: Final = (
+    flag("inplace", "", Topic.WRITING, "write files where they stand, not beside and rename"),
+    flag("sparse", "S", Topic.WRITING, "make holes of runs of zeros too"),
+    flag("preallocate", "", Topic.WRITING, "allocate a file's space before its data"),
+    Option(
+        ("temp-dir",),
+        "T",
+        Topic.WRITING,
+        "make temporary files there, not beside",
+        apply=_temp_dir,
+        value=Value.REQUIRED,
+        metavar="DIR",
+    ),
+    Option(
+        ("fsync",),
+        "",
+        Topic.WRITING,
+        "make each file durable before it appears",
+        apply=_fsync,
+        negate=_no_fsync,
+        value=Value.OPTIONAL,
+        metavar="file|none",
+        choices=get_args(FsyncPolicy),
+    ),
+    Option(
+        ("bwlimit",),
+        "",
+        Topic.WRITING,
+        "at most this, in KiB a second or 1.5m; 0: no limit",
+        apply=_bwlimit,
+        negate=_no_bwlimit,
+        value=Value.REQUIRED,
+        metavar="RATE",
+    ),
+)
+
+ENGINE: Final = (
+    choice("engine", get_args(Engine), "auto, uring or sync"),
+    number("cpu-count", "cpu_count", "lanes, one a core (1 to 1024)"),
+    number("queue-depth", "queue_depth", "entries of a lane's ring (1 to 32768)"),
+    number("max-files-in-flight", "files_in_flight", "files open at once in a lane (1 to 65536)"),
+    number("scan-threads", "scan_threads", "threads that walk (1 to 256)"),
+    size("buffer-size", "buffer_bytes", "one read or write (4K to 1G)"),
+    size("max-memory", "memory_bytes", "all buffers and queues (16M to 1T)"),
+    choice(
+        "copy-method",
+        get_args(CopyMethod),
+        "auto, reflink, copy_file_range, splice, read_write or direct",
+    ),
+    choice("reflink", get_args(ReflinkPolicy), "auto, always or never"),
+)
+
+OUTPUT: Final = (
+    count("verbose", "v", Topic.OUTPUT, "names of what changes, a summary; -vv says more"),
+    count("quiet", "q", Topic.OUTPUT, "errors only"),
+    count("itemize-changes", "i", Topic.OUTPUT, "what changes and why; -ii: and what does not"),
+    count("human-readable", "h", Topic.OUTPUT, "numbers in units of 1000; -hh: of 1024", start=1),
+    flag("stats", "", Topic.OUTPUT, "a table of counts at the end"),
+    flag("progress", "", Topic.OUTPUT, "a live view, also where no terminal is"),
+    Option(
+        ("info",),
+        "",
+        Topic.OUTPUT,
+        "name[0-2], progress[0-2], stats[0-3], nonreg[0-1]",
+        apply=Draft.add_info,
+        value=Value.REQUIRED,
+        metavar="FLAGS",
+    ),
+    Option(
+        ("out-format", "log-format"),
+        "",
+        Topic.OUTPUT,
+        "a line for each change: '%i %n%L'",
+        apply=_out_format,
+        value=Value.REQUIRED,
+        metavar="FORMAT",
+    ),
+    Option(
+        ("log-file",),
+        "",
+        Topic.OUTPUT,
+        "append a log of changes and failures",
+        apply=_log_file,
+        value=Value.REQUIRED,
+        metavar="FILE",
+    ),
+    Option(
+        ("log-file-format",),
+        "",
+        Topic.OUTPUT,
+        "its line for each change",
+        apply=_log_format,
+        value=Value.REQUIRED,
+        metavar="FORMAT",
+    ),
+    flag("json", "", Topic.OUTPUT, "one JSON event a line on standard output"),
+)
+
+ABOUT: Final = (
+    Option(("help",), "", Topic.ABOUT, "this text (-h too, on its own)", _show, ends=True),
+    Option(("version",), "V", Topic.ABOUT, "the version", _show, ends=True),
+)
+
+_WHOLE: Final = "files are copied whole, there is no delta algorithm"
+_LOCAL: Final = "arsync is local, nothing is sent over a network"
+_PARTIAL: Final = "what --partial is for is always on"
+
+ACCEPTED: Final = (
+    Option(
+        (),
+        "P",
+        Topic.OUTPUT,
+        "--partial --progress",
+        apply=_partial_progress,
+    ),
+    accepted("partial", "", _PARTIAL),
+    Option(
+        ("partial-dir",),
+        "",
+        Topic.ACCEPTED,
+        _PARTIAL,
+        apply=_partial_dir,
+        value=Value.REQUIRED,
+        metavar="DIR",
+    ),
+    accepted("whole-file", "W", _WHOLE),
+    accepted("block-size", "B", _WHOLE, "SIZE"),
+    accepted("inc-recursive i-r", "", "walking and copying always overlap"),
+    accepted("compress old-compress new-compress", "z", _LOCAL),
+    accepted("compress-choice zc", "", _LOCAL, "STR"),
+    accepted("compress-level zl", "", _LOCAL, "NUM"),
+    accepted("compress-threads zt", "", _LOCAL, "NUM"),
+    accepted("skip-compress", "", _LOCAL, "LIST"),
+    accepted("rsh", "e", _LOCAL, "COMMAND"),
+    accepted("rsync-path", "", _LOCAL, "PROGRAM"),
+    accepted("blocking-io", "", _LOCAL),
+    accepted("secluded-args protect-args", "s", _LOCAL),
+    accepted("old-args", "", _LOCAL),
+    accepted("trust-sender", "", _LOCAL),
+    accepted("protocol", "", _LOCAL, "NUM"),
+    accepted("motd", "", _LOCAL),
+    accepted("address", "", _LOCAL, "ADDRESS"),
+    accepted("port", "", _LOCAL, "PORT"),
+    accepted("sockopts", "", _LOCAL, "OPTIONS"),
+    accepted("contimeout", "", _LOCAL, "SECONDS"),
+    accepted("password-file", "", _LOCAL, "FILE"),
+    accepted("ipv4", "4", _LOCAL),
+    accepted("ipv6", "6", _LOCAL),
+)
+
+OPTIONS: Final = (*WHAT, *KEPT, *LINKS, *OWNERS, *WRITING, *ENGINE, *OUTPUT, *ABOUT, *ACCEPTED)
+"""All of them."""
