@@ -35,6 +35,8 @@ _Static_assert(sizeof(struct ar_page) == 160, "rows follow a page's header");
 
 struct ar_root {
 	int fd;			/* O_DIRECTORY, for reading where that is allowed */
+	bool inside;		/* AR_ROOT_INSIDE */
+	bool has_openat2;
 	uint64_t dev;		/* as ar_dev() packs it */
 	uint64_t ino;
 };
@@ -44,7 +46,9 @@ struct ar_root {
  * component that ends in a NUL byte is a symlink which an option told us to
  * follow: it, and nothing else, is followed.  Paths longer than PATH_MAX are
  * walked in pieces.  Never leaves the root otherwise (openat2 RESOLVE_BENEATH |
- * RESOLVE_NO_SYMLINKS, or a component-wise O_NOFOLLOW walk without openat2).
+ * RESOLVE_NO_SYMLINKS, or a component-wise O_NOFOLLOW walk without openat2).  In
+ * an AR_ROOT_INSIDE root a followed link must lead to a directory of the root, or
+ * the answer is -EXDEV.
  * flags: O_RDONLY | O_DIRECTORY or O_PATH ...  Returns a descriptor or -errno.
  */
 int ar_open_beneath(const struct ar_root *root, const char *path, size_t len, int flags);
@@ -69,6 +73,20 @@ static inline struct ar_page *ar_dst_page(const struct ar_batch *b, const struct
 static inline struct ar_row *ar_rows(const struct ar_page *page)
 {
 	return (struct ar_row *)(page + 1);
+}
+
+/*
+ * The directory's path below the destination root.  It differs from the source
+ * page's where links are followed on one side (-L, -k, -K); such a pair has a
+ * destination page for its path alone, also when AR_PAIR_NEW says that nothing
+ * is there.
+ */
+static inline const struct ar_page *ar_dst_path_page(const struct ar_batch *b,
+						     const struct ar_pair *p)
+{
+	const struct ar_page *dst = ar_dst_page(b, p);
+
+	return dst ? dst : ar_src_page(b, p);
 }
 
 /* names and link targets in an arena end in a NUL that their length leaves out */
@@ -101,31 +119,25 @@ uint32_t ar_batch_add_aux(struct ar_batch *batch, const char *bytes, size_t len)
 
 /* ------------------------------------------------------------------ diff.c */
 
-struct ar_want {		/* the attributes that a destination entry shall have */
-	uint32_t mode;		/* permission bits, 07777 */
-	uint32_t uid;
-	uint32_t gid;
-	bool set_mode;		/* false: whatever creation or the old file gives */
-	bool set_uid;
-	bool set_gid;
-	bool set_mtime;
-	bool set_atime;
-};
-
-/* dst NULL: the entry is new */
-void ar_want(const struct ar_rules *rules, const struct ar_row *src, const struct ar_row *dst,
-	     struct ar_want *want);
+/* the kinds that rsync tells apart: one entry can become another of its kind */
+bool ar_same_kind(uint8_t src_type, uint8_t dst_type);
+/* index of the row with this name, AR_NONE if there is none; page may be NULL */
+uint32_t ar_page_find(const struct ar_page *page, const char *name, size_t len);
 
 /* ----------------------------------------------------------------- xattr.c */
 
 #define AR_XATTR_ALL 1		/* every namespace but system.*, else user.* only */
+#define AR_XATTR_FOLLOW 2	/* a descriptor's own proc path, or a link to see through */
 
 /*
  * Digests of the xattrs (sorted by name, system.* left out) and of the POSIX ACLs
- * of the file at proc_path (never followed: l*xattr), 0 for none; either pointer
- * may be NULL.  A filesystem without xattrs has none: no error.
+ * of the file at proc_path (not followed unless AR_XATTR_FOLLOW says so), 0 for
+ * none; either pointer may be NULL.  A filesystem without xattrs has none: no error.
  */
 int ar_xattr_digest(const char *proc_path, uint32_t flags, uint64_t *xattrs, uint64_t *acls);
+/* the same for a name in the directory dirfd, "." for itself, which may be O_PATH */
+int ar_xattr_digest_at(int dirfd, const char *name, uint32_t flags, uint64_t *xattrs,
+		       uint64_t *acls);
 
 /*
  * An entry as xattr calls can name it, whatever its type: "/proc/self/fd/<fd>" for

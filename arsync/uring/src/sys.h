@@ -10,6 +10,7 @@
 #include <fcntl.h>
 #include <linux/fs.h>
 #include <linux/openat2.h>
+#include <stdio.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -51,6 +52,35 @@ static inline int ar_fault(int op, size_t *len)
 		ar_r_;                                      \
 	})
 
+/* ------------------------------------------------------------------- scan */
+
+static inline int sys_opendirat(int dirfd, const char *path, int flags)
+{
+	return (int)AR_SYS(AR_OP_OPEN_DIR, openat(dirfd, path, flags | O_CLOEXEC));
+}
+
+static inline int sys_openat2(int dirfd, const char *path, const struct open_how *how)
+{
+	return (int)AR_SYS(AR_OP_OPEN_DIR,
+			   syscall(SYS_openat2, dirfd, path, how, sizeof(*how)));
+}
+
+static inline long sys_getdents(int fd, void *buffer, size_t bytes)
+{
+	return AR_SYS(AR_OP_READ_DIR, syscall(SYS_getdents64, fd, buffer, bytes));
+}
+
+static inline int sys_statx(int dirfd, const char *name, int flags, unsigned int mask,
+			       struct statx *stx)
+{
+	return (int)AR_SYS(AR_OP_STAT, statx(dirfd, name, flags, mask, stx));
+}
+
+static inline long sys_readlinkat(int dirfd, const char *name, char *buffer, size_t bytes)
+{
+	return AR_SYS(AR_OP_READLINK, readlinkat(dirfd, name, buffer, bytes));
+}
+
 /* ------------------------------------------------- execute: source and data */
 
 static inline int sys_open(int op, int dir_fd, const char *name, int flags, mode_t mode)
@@ -71,16 +101,20 @@ static inline int sys_fstatat(int dir_fd, const char *name, struct stat *st, int
 /* like pread, or preadv2 with RWF_* flags; may answer less than len */
 static inline ssize_t sys_read(int fd, void *buf, size_t len, off_t off, int flags)
 {
-	int err = ar_fault(AR_OP_READ, &len);
-	struct iovec vec = { buf, len };
-	ssize_t r;
-
-	if (err)
-		return err;
-	do {
-		r = flags ? preadv2(fd, &vec, 1, off, flags) : pread(fd, buf, len, off);
-	} while (r < 0 && errno == EINTR);
-	return r < 0 ? -errno : r;
+	for (;;) {
+		size_t part = len;
+		int err = ar_fault(AR_OP_READ, &part);
+		if (err == -EINTR)
+			continue;
+		if (err)
+			return err;
+		struct iovec vec = { buf, part };
+		ssize_t r = flags ? preadv2(fd, &vec, 1, off, flags) : pread(fd, buf, part, off);
+		if (r >= 0)
+			return r;
+		if (errno != EINTR)
+			return -errno;
+	}
 }
 
 /* writes it all, whatever write(2) makes of it; 0 or -errno */
@@ -133,7 +167,8 @@ static inline ssize_t sys_copy_range(int in, off_t *in_off, int out, off_t *out_
 
 	if (err)
 		return err;
-	return AR_SYS(AR_OP_COPY_RANGE, copy_file_range(in, in_off, out, out_off, len, 0));
+	ssize_t r = copy_file_range(in, in_off, out, out_off, len, 0);
+	return r < 0 ? -errno : r;
 }
 
 /* ------------------------------------------------------ execute: attributes */
@@ -162,15 +197,30 @@ static inline int sys_fchmod(int fd, mode_t mode)
 	return (int)AR_SYS(AR_OP_CHMOD, fchmod(fd, mode));
 }
 
-static inline int sys_setxattr(int op, const char *path, const char *name, const void *value,
-			       size_t size)
+/* path is one of ar_proc_path's: a descriptor alone is a link to be followed */
+static inline int sys_setxattr(int op, const char *path, bool follow, const char *name,
+			       const void *value, size_t size)
 {
-	return (int)AR_SYS(op, lsetxattr(path, name, value, size, 0));
+	return (int)AR_SYS(op, follow ? setxattr(path, name, value, size, 0)
+				      : lsetxattr(path, name, value, size, 0));
 }
 
-static inline int sys_removexattr(int op, const char *path, const char *name)
+static inline int sys_removexattr(int op, const char *path, bool follow, const char *name)
 {
-	return (int)AR_SYS(op, lremovexattr(path, name));
+	return (int)AR_SYS(op, follow ? removexattr(path, name) : lremovexattr(path, name));
+}
+
+static inline ssize_t sys_getxattr(const char *path, bool follow, const char *name, void *value,
+				   size_t size)
+{
+	return AR_SYS(AR_OP_GET_XATTR, follow ? getxattr(path, name, value, size)
+					      : lgetxattr(path, name, value, size));
+}
+
+static inline ssize_t sys_listxattr(const char *path, bool follow, char *list, size_t size)
+{
+	return AR_SYS(AR_OP_LIST_XATTR, follow ? listxattr(path, list, size)
+					       : llistxattr(path, list, size));
 }
 
 /* ------------------------------------------------------------ execute: names */

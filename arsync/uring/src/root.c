@@ -1,0 +1,238 @@
+/*
+ * root.c - a tree's top directory, and how anything below it is opened.
+ *
+ * Nobody who can rename things inside a tree may lead arsync out of it: a path is
+ * resolved beneath the root's descriptor and symlinks are refused, except those
+ * that the path itself marks as followed by option (see ar_open_beneath).
+ */
+#include <limits.h>
+#include <stdlib.h>
+
+#include "sys.h"
+
+#define PIECE_BYTES (PATH_MAX - 1)	/* of one call, without the NUL */
+#define AGAIN_TRIES 16			/* openat2: a rename or mount raced with it */
+#define RESOLVE_STRICT (RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS)
+
+/* missing before Linux 5.6; container runtimes refuse what they do not know with EPERM */
+static bool has_openat2(int fd)
+{
+	struct open_how how = {
+		.flags = O_PATH | O_DIRECTORY | O_CLOEXEC,
+		.resolve = RESOLVE_STRICT,
+	};
+	long probe = syscall(SYS_openat2, fd, ".", &how, sizeof(how));
+
+	if (probe < 0)
+		return errno != ENOSYS && errno != EPERM;
+	close((int)probe);
+	return true;
+}
+
+static int identify(int fd, uint64_t *dev, uint64_t *ino)
+{
+	struct statx stx;
+	int err = sys_statx(fd, "", AT_EMPTY_PATH, STATX_INO, &stx);
+
+	if (err)
+		return err;
+	*dev = ar_dev(stx.stx_dev_major, stx.stx_dev_minor);
+	*ino = stx.stx_ino;
+	return 0;
+}
+
+/* an operand may be a symlink, and need not be readable */
+static int open_operand(const char *path)
+{
+	int fd = sys_opendirat(AT_FDCWD, path, O_RDONLY | O_DIRECTORY);
+
+	return fd == -EACCES ? sys_opendirat(AT_FDCWD, path, O_PATH | O_DIRECTORY) : fd;
+}
+
+int ar_root_open(const char *path, uint32_t flags, ar_root **out)
+{
+	struct ar_root *root;
+	int err, fd = open_operand(path);
+
+	if (fd == -ENOENT && flags & AR_ROOT_CREATE) {
+		err = (int)AR_SYS(AR_OP_MKDIR, mkdir(path, 0777));
+		if (err && err != -EEXIST)
+			return err;
+		fd = open_operand(path);
+	}
+	if (fd < 0)
+		return fd;
+	root = calloc(1, sizeof(*root));
+	err = root ? identify(fd, &root->dev, &root->ino) : -ENOMEM;
+	if (err) {
+		free(root);
+		close(fd);
+		return err;
+	}
+	root->fd = fd;
+	root->inside = flags & AR_ROOT_INSIDE;
+	root->has_openat2 = has_openat2(fd);
+	*out = root;
+	return 0;
+}
+
+int ar_root_fd(const ar_root *root)
+{
+	return root->fd;
+}
+
+void ar_root_close(ar_root *root)
+{
+	if (!root)
+		return;
+	close(root->fd);
+	free(root);
+}
+
+/*
+ * Climbs from an open directory to the root.  Only what can be renamed into the
+ * tree can be made to pass, and that is the business of who may rename it.
+ */
+static int check_inside(const struct ar_root *root, int fd)
+{
+	uint64_t dev, ino, last_dev = 0, last_ino = 0;
+	int at = fd, err, up;
+
+	for (;;) {
+		err = identify(at, &dev, &ino);
+		if (err || (dev == root->dev && ino == root->ino))
+			break;
+		err = -EXDEV;
+		if (dev == last_dev && ino == last_ino)	/* the parent of / is / */
+			break;
+		last_dev = dev;
+		last_ino = ino;
+		up = sys_opendirat(at, "..", O_PATH | O_DIRECTORY);
+		if (up < 0) {
+			err = up == -ENOTDIR ? -EXDEV : up;
+			break;
+		}
+		if (at != fd)
+			close(at);
+		at = up;
+	}
+	if (at != fd)
+		close(at);
+	return err;
+}
+
+static int follow_link(const struct ar_root *root, int at, const char *name, int flags)
+{
+	int fd = sys_opendirat(at, name, flags & ~O_NOFOLLOW);
+
+	if (fd < 0 || !root->inside)
+		return fd;
+	int err = check_inside(root, fd);
+	if (err) {
+		close(fd);
+		return err;
+	}
+	return fd;
+}
+
+/* O_PATH | O_NOFOLLOW opens a symlink itself, where openat2 would say ELOOP */
+static int refuse_symlink(int fd)
+{
+	struct stat st;
+
+	if (fd < 0 || (!fstat(fd, &st) && !S_ISLNK(st.st_mode)))
+		return fd;
+	close(fd);
+	return -ELOOP;
+}
+
+/* the way without openat2; piece is cut up in place */
+static int walk(int at, char *piece, int flags)
+{
+	const int start = at;
+	char *save, *name = strtok_r(piece, "/", &save), *next;
+	int fd = -EINVAL;
+
+	for (; name; name = next) {
+		next = strtok_r(NULL, "/", &save);
+		if (!strcmp(name, ".."))
+			fd = -EXDEV;
+		else if (next)
+			fd = sys_opendirat(at, name, O_PATH | O_DIRECTORY | O_NOFOLLOW);
+		else
+			fd = sys_opendirat(at, name, flags | O_NOFOLLOW);
+		if (!next && flags & O_PATH && !(flags & O_NOFOLLOW))
+			fd = refuse_symlink(fd);
+		if (at != start)
+			close(at);
+		if (fd < 0)
+			return fd;
+		at = fd;
+	}
+	return fd;
+}
+
+static int open_piece(const struct ar_root *root, int at, char *piece, int flags)
+{
+	struct open_how how = {
+		.flags = (uint64_t)(flags | O_CLOEXEC),
+		.resolve = RESOLVE_STRICT,
+	};
+	int fd, tries = 0;
+
+	if (!root->has_openat2)
+		return walk(at, piece, flags);
+	do {
+		fd = sys_openat2(at, piece, &how);
+	} while (fd == -EAGAIN && ++tries < AGAIN_TRIES);
+	return fd;
+}
+
+/* where the next call's part of the path ends, its slashes left out */
+static size_t piece_end(const char *path, size_t len, bool *marked)
+{
+	const char *mark = memchr(path, '\0', len);
+	size_t end = mark ? (size_t)(mark - path) : len;
+
+	*marked = false;
+	if (mark) {	/* a marked component is a piece of its own */
+		const char *slash = memrchr(path, '/', end);
+		*marked = !slash;
+		end = slash ? (size_t)(slash - path) : end;
+	}
+	if (end > PIECE_BYTES) {
+		const char *slash = memrchr(path, '/', PIECE_BYTES);
+		end = slash ? (size_t)(slash - path) : end;
+	}
+	return end;
+}
+
+int ar_open_beneath(const struct ar_root *root, const char *path, size_t len, int flags)
+{
+	char piece[PIECE_BYTES + 1];
+	int at = root->fd, fd;
+
+	do {
+		bool marked;
+		size_t end = piece_end(path, len, &marked);
+
+		if (end > PIECE_BYTES) {
+			fd = -ENAMETOOLONG;
+		} else {
+			memcpy(piece, end ? path : ".", AR_MAX(end, 1u));
+			piece[AR_MAX(end, 1u)] = '\0';
+			end += marked;
+			while (end < len && path[end] == '/')
+				end++;
+			int how = end < len ? O_PATH | O_DIRECTORY : flags;
+			fd = marked ? follow_link(root, at, piece, how)
+				    : open_piece(root, at, piece, how);
+		}
+		if (at != root->fd)
+			close(at);
+		at = fd;
+		path += end;
+		len -= AR_MIN(end, len);
+	} while (fd >= 0 && len);
+	return fd;
+}
