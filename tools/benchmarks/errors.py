@@ -1,0 +1,7 @@
+"""The one exception that the benchmarks raise on purpose."""
+
+from __future__ import annotations
+
+
+class BenchError(Exception):
+    """Say in one sentence why the benchmark cannot go on; the command prints it and exits."""

@@ -1,0 +1,257 @@
+"""Runs as pictures (SVG): times of all cases in one, memory and first entry in another."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from .copy_cases import CASES, Case
+from .runs import Run, Spread, spread
+from .targets import TARGETS, Target
+
+REQUIREMENT = "matplotlib>=3.7"
+COLOURS = {"rsync": "#8c8c8c", "cp": "#b5a642", "floor": "#7fa8c9", "arsync": "#c8502d"}
+TARGET_COLOUR = "#222222"
+PANEL_WIDTH_IN = 6.4
+ROW_HEIGHT_IN = 0.42
+FRAME_HEIGHT_IN = 1.15
+STYLE = {
+    "font.size": 9.5,
+    "axes.titlesize": 10.5,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.spines.left": False,
+    "svg.hashsalt": "arsync",
+}
+
+
+def have_matplotlib() -> bool:
+    """Tell whether plots can be drawn, after installing matplotlib into a virtual environment.
+
+    Outside a virtual environment nothing is installed.
+    """
+    if importlib.util.find_spec("matplotlib") is None and sys.prefix != sys.base_prefix:
+        command = [sys.executable, "-m", "pip", "install", "--quiet", REQUIREMENT]
+        subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        importlib.invalidate_caches()
+    return importlib.util.find_spec("matplotlib") is not None
+
+
+def draw_times(runs: Sequence[Run], path: Path) -> bool:
+    """Draw a panel a case: a bar a tool, whiskers from minimum to maximum, ratios beside.
+
+    Returns:
+        Whether there was anything to draw.
+    """
+    cases = [case for case in CASES if case.is_started is None and _runs_of(runs, case)]
+    if not cases:
+        return False
+    figure, panels = _figure([len(_tools(_runs_of(runs, case))) for case in cases])
+    for case, axes in zip(cases, panels, strict=True):
+        _draw_case(axes, case, _runs_of(runs, case))
+    _save(figure, path)
+    return True
+
+
+def draw_memory(runs: Sequence[Run], path: Path) -> bool:
+    """Draw peak memory and the time to the first entry of the memory cases.
+
+    Returns:
+        Whether there was anything to draw.
+    """
+    cases = [case for case in CASES if case.is_started is not None and _runs_of(runs, case)]
+    if not cases:
+        return False
+    heights = [len(_tools(_runs_of(runs, case))) for case in cases for _ in range(2)]
+    figure, panels = _figure(heights)
+    for at, case in enumerate(cases):
+        chosen = _runs_of(runs, case)
+        files = max(int(run.source["entries"]) for run in chosen)
+        title = f"{files:,} {case.title}"
+        _draw_metric(panels[2 * at], case, chosen, "rss_bytes", f"{title}\npeak memory")
+        _draw_metric(panels[2 * at + 1], case, chosen, "first_entry_seconds", "\nfirst entry after")
+    _save(figure, path)
+    return True
+
+
+def _figure(rows: Sequence[int]) -> tuple[Any, list[Any]]:
+    """Make a figure of panels in two columns, each row as high as its bars need."""
+    matplotlib = importlib.import_module("matplotlib")
+    matplotlib.use("Agg")
+    pyplot = importlib.import_module("matplotlib.pyplot")
+    matplotlib.rcParams.update(STYLE)
+    columns = min(2, len(rows))
+    lines = [max(rows[at : at + columns]) for at in range(0, len(rows), columns)]
+    heights = [FRAME_HEIGHT_IN + ROW_HEIGHT_IN * line for line in lines]
+    figure, grid = pyplot.subplots(
+        len(lines),
+        columns,
+        figsize=(PANEL_WIDTH_IN * columns, sum(heights)),
+        gridspec_kw={"height_ratios": heights},
+        squeeze=False,
+        layout="constrained",
+    )
+    panels = list(grid.flat)
+    for unused in panels[len(rows) :]:
+        unused.set_visible(False)
+    return figure, panels[: len(rows)]
+
+
+def _draw_case(axes: Any, case: Case, runs: Sequence[Run]) -> None:
+    spreads = _spreads(runs, "seconds")
+    first = runs[0]
+    size = int(first.source["bytes"]) / 1e9
+    shape = f"{first.source['files']:,} files, {size:.1f} GB, {first.filesystem}"
+    _draw_bars(axes, spreads, case.statistic)
+    _mark_runs(axes, runs, list(spreads))
+    for at, (tool, values) in enumerate(spreads.items()):
+        text = f"{_seconds(values.of(case.statistic))}{_ratios(case, tool, spreads)}"
+        _annotate(axes, at, values.high, text)
+    _mark_target(axes, case, spreads)
+    axes.set_title(f"{case.title}\n{shape}")
+    which = "minimum" if case.statistic == "min" else "median"
+    axes.set_xlabel(f"seconds, sync included (bar: {which}, whisker: min to max)")
+    axes.set_xlim(0, max(values.high for values in spreads.values()) * 1.45)
+
+
+def _draw_metric(axes: Any, case: Case, runs: Sequence[Run], metric: str, title: str) -> None:
+    scale, unit = (1e-6, "MB") if metric == "rss_bytes" else (1.0, "s")
+    spreads = {
+        tool: Spread(values.low * scale, values.median * scale, values.high * scale)
+        for tool, values in _spreads(runs, metric).items()
+    }
+    if not spreads:
+        axes.set_visible(False)
+        return
+    _draw_bars(axes, spreads, "median")
+    for at, values in enumerate(spreads.values()):
+        _annotate(axes, at, values.high, f"{values.median:,.{0 if unit == 'MB' else 2}f} {unit}")
+    limits = [target.limit * scale for target in _targets(case, metric)]
+    for limit in limits:
+        axes.axvline(limit, color=TARGET_COLOUR, linestyle="--", linewidth=1)
+        label = f"target {limit:g} {unit}"
+        axes.annotate(
+            label,
+            (limit, 1),
+            (3, 1),
+            xycoords=("data", "axes fraction"),
+            textcoords="offset points",
+            fontsize=8,
+            va="top",
+        )
+    axes.set_title(title)
+    axes.set_xlabel(unit)
+    axes.set_xlim(0, max([values.high for values in spreads.values()] + limits) * 1.3)
+
+
+def _draw_bars(axes: Any, spreads: dict[str, Spread], statistic: str) -> None:
+    values = [spread.of(statistic) for spread in spreads.values()]
+    below = [max(0.0, value - s.low) for value, s in zip(values, spreads.values(), strict=True)]
+    above = [max(0.0, s.high - value) for value, s in zip(values, spreads.values(), strict=True)]
+    places = range(len(values))
+    colours = [_colour(tool) for tool in spreads]
+    axes.barh(places, values, height=0.62, color=colours, zorder=2)
+    axes.errorbar(
+        values,
+        places,
+        xerr=[below, above],
+        fmt="none",
+        ecolor="#333333",
+        elinewidth=1,
+        capsize=3,
+        zorder=3,
+    )
+    axes.set_yticks(places, list(spreads))
+    axes.tick_params(axis="y", length=0)
+    axes.invert_yaxis()
+    axes.grid(axis="x", color="#dddddd", linewidth=0.7, zorder=0)
+    axes.set_axisbelow(True)
+
+
+def _mark_runs(axes: Any, runs: Sequence[Run], tools: list[str]) -> None:
+    counted = [run for run in runs if not run.discarded]
+    places = [tools.index(run.tool) for run in counted]
+    axes.plot(
+        [run.timing.seconds for run in counted],
+        places,
+        ".",
+        color="#333333",
+        markersize=3,
+        alpha=0.6,
+        zorder=4,
+    )
+
+
+def _mark_target(axes: Any, case: Case, spreads: dict[str, Spread]) -> None:
+    """Draw a line on arsync's bar where the strictest of its targets lies."""
+    limits = [
+        target.limit * spreads[target.per].of(case.statistic)
+        for target in _targets(case, "seconds")
+        if target.per in spreads and target.tool in spreads and not target.is_least
+    ]
+    if not limits:
+        return
+    at = list(spreads).index("arsync")
+    axes.plot([min(limits)] * 2, [at - 0.45, at + 0.45], color=TARGET_COLOUR, linewidth=2, zorder=5)
+    axes.annotate(
+        "target",
+        (min(limits), at + 0.45),
+        (0, -1),
+        textcoords="offset points",
+        ha="center",
+        va="top",
+        fontsize=8,
+        annotation_clip=False,
+    )
+
+
+def _annotate(axes: Any, at: int, x: float, text: str) -> None:
+    axes.annotate(text, (x, at), (6, 0), textcoords="offset points", va="center", fontsize=8.5)
+
+
+def _ratios(case: Case, tool: str, spreads: dict[str, Spread]) -> str:
+    """Say how a tool compares with the case's first two references."""
+    parts = []
+    for reference in case.references[:2]:
+        if reference in spreads and reference != tool:
+            ratio = spreads[tool].of(case.statistic) / spreads[reference].of(case.statistic)
+            parts.append(f"{ratio:.2f} of {reference}")
+    return f"   {', '.join(parts)}" if parts else ""
+
+
+def _targets(case: Case, metric: str) -> list[Target]:
+    return [target for target in TARGETS if target.case == case.name and target.metric == metric]
+
+
+def _spreads(runs: Sequence[Run], metric: str) -> dict[str, Spread]:
+    found = {
+        tool: spread((run for run in runs if run.tool == tool), metric) for tool in _tools(runs)
+    }
+    return {tool: values for tool, values in found.items() if values is not None}
+
+
+def _runs_of(runs: Sequence[Run], case: Case) -> list[Run]:
+    return [run for run in runs if run.case == case.name]
+
+
+def _tools(runs: Sequence[Run]) -> list[str]:
+    return list(dict.fromkeys(run.tool for run in runs))
+
+
+def _colour(tool: str) -> str:
+    return COLOURS[tool.split(",")[0].split(" ")[0]]
+
+
+def _seconds(value: float) -> str:
+    return f"{value:.2f} s" if value >= 1 else f"{value * 1000:.0f} ms"
+
+
+def _save(figure: Any, path: Path) -> None:
+    figure.savefig(path, metadata={"Date": None})
