@@ -16,8 +16,10 @@ from arsync.sizes import parse_rate
 __all__ = ["MODE_OPTIONS", "NOT_YET", "NOT_YET_SHORT", "OPTIONS"]
 
 MODE_OPTIONS: Final = frozenset(
-    ["-D", "--archive", "--dirs", "--group", "--links", "--owner"]
-    + ["--perms", "--recursive", "--relative", "--times"]
+    (
+        *("--archive", "--recursive", "--dirs", "--links", "--perms"),
+        *("--times", "--group", "--owner", "-D", "--relative"),
+    )
 )
 """Without any of these, in either form, `arsync SRC DST` means -a."""
 

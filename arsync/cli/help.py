@@ -1,0 +1,104 @@
+"""The help: options by topic, readable at 80 columns.
+
+Owns the layout, and the command `arsync help [COMMAND]`. What it says of an option is in the table.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator
+
+import click
+
+from arsync.cli.option import Option, Topic, Value
+from arsync.cli.run import COMMANDS, load_command
+from arsync.cli.table import OPTIONS
+from arsync.errors import UsageError, quoted
+
+__all__ = ["command", "sync_help"]
+
+WIDTH = 80
+COLUMN = 31
+
+USAGE = """\
+Usage: arsync [OPTION]... SRC... DST
+       arsync COMMAND [ARGUMENT]...
+
+Make DST equal SRC, as rsync does it, on one Linux machine. SRC/ means what is
+in SRC, SRC means SRC itself. The options are rsync's and are read in order:
+-a --no-o is all of -a but the owner. --no-NAME and --no-LETTER take one back.
+"""
+
+COMMANDS_NOTE = (
+    "A word is a command only as the first argument; a directory of that name is ./NAME."
+)
+ENDING = "Exit codes are rsync's. The manual, docs/manual.md, has every option in full.\n"
+
+
+def sync_help() -> str:
+    """Return the text of `arsync --help`."""
+    parts = [USAGE, *(_topic(topic) for topic in Topic), _commands(), ENDING]
+    return "\n".join(parts)
+
+
+@click.command("help", help="Show the help of arsync or of a command.")
+@click.argument("name", metavar="[COMMAND]", required=False)
+def command(name: str | None) -> int:
+    """Show the help of arsync or of a command."""
+    if name in (None, "sync"):
+        click.echo(sync_help(), nl=False)
+        return 0
+    if name not in COMMANDS:
+        raise UsageError(f"there is no command {quoted(name or '')} (there are {_names()})")
+    with click.Context(load_command(name), info_name=f"arsync {name}") as context:
+        click.echo(context.get_help())
+    return 0
+
+
+def left_side(option: Option) -> str:
+    """Return an option as help shows it: `-T, --temp-dir=DIR`."""
+    long = f"--{option.names[0]}" if option.names else ""
+    value = {Value.NONE: "", Value.REQUIRED: "={}", Value.OPTIONAL: "[={}]"}[option.value]
+    short = f"-{option.short}" if option.short else ""
+    joined = ", ".join(filter(None, (short, long + value.format(option.metavar))))
+    return joined if short else f"    {joined}"
+
+
+def _topic(topic: Topic) -> str:
+    lines = [f"{topic.value}:"]
+    if topic is Topic.ACCEPTED:
+        names = ", ".join(left_side(option).strip() for option in _of(topic))
+        lines += textwrap.wrap(
+            names, WIDTH, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False
+        )
+    else:
+        for option in _of(topic):
+            lines += _entry(left_side(option), option.help)
+    return "\n".join(lines) + "\n"
+
+
+def _entry(left: str, text: str) -> Iterator[str]:
+    wrapped = textwrap.wrap(text, WIDTH - COLUMN, break_on_hyphens=False)
+    head = f"  {left}".ljust(COLUMN)
+    if len(head) > COLUMN:
+        yield head
+        head = " " * COLUMN
+    yield head + wrapped[0]
+    for line in wrapped[1:]:
+        yield " " * COLUMN + line
+
+
+def _commands() -> str:
+    lines = ["Commands:"]
+    for name, text in COMMANDS.items():
+        lines += _entry(name, text)
+    lines += textwrap.wrap(COMMANDS_NOTE, WIDTH, initial_indent="  ", subsequent_indent="  ")
+    return "\n".join(lines) + "\n"
+
+
+def _of(topic: Topic) -> list[Option]:
+    return [option for option in OPTIONS if option.topic is topic]
+
+
+def _names() -> str:
+    return ", ".join(COMMANDS)
