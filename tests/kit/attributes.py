@@ -25,14 +25,15 @@ def acl(text: str) -> bytes:
     Source: include/uapi/linux/posix_acl_xattr.h
     """
     return struct.pack("<I", _ACL_VERSION) + b"".join(
-        struct.pack("<HHI", *entry) for entry in sorted(map(_acl_entry, text.split(",")))
+        struct.pack("<HHI", tag, permissions, number)
+        for tag, number, permissions in sorted(map(_acl_entry, text.split(",")))
     )
 
 
 def _acl_entry(text: str) -> tuple[int, int, int]:
     who, name, letters = text.split(":")
     permissions = sum(bit for letter, bit in _PERMISSIONS.items() if letter in letters)
-    return _ACL_TAGS[who, bool(name)], permissions, int(name) if name else _ACL_NO_ID
+    return _ACL_TAGS[who, bool(name)], int(name) if name else _ACL_NO_ID, permissions
 
 
 def capability(permitted: int, *, effective: bool = True) -> bytes:

@@ -21,7 +21,7 @@ class Aspects:
 
     `times` covers every mtime; `dir_times` and `link_times` are those of directories and symlinks
     within it. `atimes` are those of everything but directories, as rsync's -U has it. `root` is the
-    tree's own directory. Two times within one `granularity_ns` are equal.
+    tree's own directory. Two times within one granule are equal.
     """
 
     modes: bool = True
@@ -36,6 +36,7 @@ class Aspects:
     holes: bool = False
     root: bool = True
     granularity_ns: int = 1
+    atime_granularity_ns: int = 1
 
 
 def assert_same(a: Side, b: Side, **aspects: int) -> None:
@@ -96,16 +97,16 @@ def _entry_differences(a: Entry, b: Entry, aspects: Aspects) -> Iterator[str]:
 
 
 def _time_differences(a: Entry, b: Entry, aspects: Aspects) -> Iterator[str]:
-    granule = aspects.granularity_ns
     of_this_kind = {"directory": aspects.dir_times, "symlink": aspects.link_times}
     if aspects.times and of_this_kind.get(a.kind, True):
-        yield from _differs("mtime in ns", _whole(a.mtime_ns, granule), _whole(b.mtime_ns, granule))
+        yield from _time_differs("mtime", a.mtime_ns, b.mtime_ns, aspects.granularity_ns)
     if aspects.atimes and a.kind != "directory":
-        yield from _differs("atime in ns", _whole(a.atime_ns, granule), _whole(b.atime_ns, granule))
+        yield from _time_differs("atime", a.atime_ns, b.atime_ns, aspects.atime_granularity_ns)
 
 
-def _whole(time_ns: int, granule: int) -> int:
-    return time_ns - time_ns % granule
+def _time_differs(what: str, a_ns: int, b_ns: int, granularity_ns: int) -> Iterator[str]:
+    if a_ns // granularity_ns != b_ns // granularity_ns:
+        yield f"{what} in ns {a_ns} != {b_ns}"
 
 
 def _plain_xattrs(entry: Entry) -> dict[str, bytes]:

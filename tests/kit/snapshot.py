@@ -20,6 +20,9 @@ _BLOCK_BYTES = 4096
 _READ_BYTES = 1 << 20
 _ZEROS = bytes(_BLOCK_BYTES)
 
+# How xfs stores ACLs shows through; system.posix_acl_* says the same.
+_XFS_ACLS = "trusted.SGI_ACL_"
+
 _KINDS = {
     stat.S_IFREG: "file",
     stat.S_IFDIR: "directory",
@@ -129,7 +132,11 @@ def _read_xattrs(parent_fd: int, name: bytes) -> dict[str, bytes]:
         if error.errno != errno.EOPNOTSUPP:
             raise
         return {}
-    return {each: os.getxattr(path, each, follow_symlinks=False) for each in names}
+    return {
+        each: os.getxattr(path, each, follow_symlinks=False)
+        for each in names
+        if not each.startswith(_XFS_ACLS)
+    }
 
 
 def _read_content(

@@ -1,0 +1,72 @@
+"""rsync is the oracle: any tree, any options, the same destination and the same exit code."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import assume, given, note
+from hypothesis import strategies as st
+
+from tests.kit import Aspects, Dir, Tree, assert_same, differences, make, read
+from tests.kit.calls import Call, calls
+from tests.kit.filesystems import KINDS, LIMITS, Filesystems
+from tests.kit.programs import run_arsync, run_rsync
+from tests.kit.strategies import Kinds, edited, plain_names, trees
+from tests.requirements import need_rsync, need_uring
+
+ENGINES = ("uring", "sync")
+
+
+def place_destination(call: Call, older: Tree, dst: Path) -> None:
+    """Make a destination that holds an older state of the source where the call will put it."""
+    make(Tree(root=Dir(mtime_ns=0)), dst)
+    make(older, dst / call.placed.decode())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@given(data=st.data())
+def test_both_leave_the_same(kind: str, data: st.DataObject, filesystems: Filesystems) -> None:
+    """The installed rsync and both engines of arsync make the same of the same destination."""
+    need_rsync()
+    need_uring()
+    kinds = Kinds(limits=LIMITS[kind])
+    tree = data.draw(trees(kinds), "source")
+    older = data.draw(edited(tree, kinds), "destination")
+    call = data.draw(calls(tree), "call")
+    with filesystems.mount(kind).directory() as place:
+        make(tree, place / "src")
+        for program in ("rsync", *ENGINES):
+            place_destination(call, older, place / program)
+        expected = run_rsync(call.args("rsync"), cwd=place)
+        note(f"rsync: exit {expected.code}, {expected.stderr!r}")
+        assume(expected.code in (0, 23))
+        for engine in ENGINES:
+            found = run_arsync([f"--engine={engine}", *call.args(engine)], cwd=place)
+            note(f"arsync, engine {engine}: exit {found.code}, {found.stderr!r}")
+            assert_same(place / "rsync", place / engine, **call.aspects())
+            assert found.code == expected.code
+
+
+ITEMIZED = Kinds(names=plain_names, hard_links=False)
+
+
+@given(data=st.data())
+def test_both_say_the_same(data: st.DataObject, filesystems: Filesystems) -> None:
+    """What -i prints is the same line by line, with -n too, and -n changes nothing."""
+    need_rsync()
+    tree = data.draw(trees(ITEMIZED), "source")
+    older = data.draw(edited(tree, ITEMIZED), "destination")
+    call = data.draw(calls(tree), "call")
+    with filesystems.mount("ext4").directory() as place:
+        make(tree, place / "src")
+        for program in ("rsync", "arsync"):
+            place_destination(call, older, place / program)
+        before = read(place / "arsync")
+        expected = run_rsync(["-i", *call.args("rsync")], cwd=place)
+        assume(expected.code == 0)
+        dry = run_arsync(["-n", "-i", *call.args("arsync")], cwd=place)
+        assert differences(read(place / "arsync"), before, Aspects(atimes=True, holes=True)) == []
+        real = run_arsync(["-i", *call.args("arsync")], cwd=place)
+        assert real.lines == expected.lines
+        assert dry.lines == expected.lines

@@ -1,0 +1,121 @@
+"""Calls of a copying program, drawn by hypothesis: options, and how the source is named.
+
+Only options that every part of a result can be compared under: what rsync itself leaves open
+(times of new files without -t, say) is left out of the comparison by `Call.aspects`.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from hypothesis import strategies as st
+
+from tests.kit.tree import Tree
+
+MODE_FLAGS = ("-r", "-l", "-p", "-t", "-g", "-o", "-D", "-d")
+FURTHER_FLAGS = (
+    "-H",
+    "-A",
+    "-X",
+    "-S",
+    "-U",
+    "-O",
+    "-J",
+    "-k",
+    "-K",
+    "-L",
+    "-W",
+    "-x",
+    "--safe-links",
+    "--copy-unsafe-links",
+    "--numeric-ids",
+    "--inplace",
+    "--no-perms",
+    "--no-times",
+    "--no-group",
+    "--no-links",
+    "--no-devices",
+    "--no-specials",
+    "--preallocate",
+)
+CHMODS = ("u+rwX,go-w", "D2755,F640", "a=rX", "Du+rwx,Fo-rwx", "ug=rw,+X", "0600", "F+x,g+s")
+OWNERS = (
+    ("--chown=1:2",),
+    ("--chown=:5",),
+    ("--chown=daemon:bin",),
+    ("--usermap=0-999:7,*:8",),
+    ("--groupmap=1000:3,65534:root",),
+    ("--usermap=1:2", "--groupmap=*:9"),
+)
+
+
+@dataclass(frozen=True)
+class Call:
+    """Hold one way to copy `src` into `dst`.
+
+    `sources` are relative to the directory that holds `src`; `placed` is where in `dst` the content
+    of the source comes to lie, which is where an older state of it belongs.
+    """
+
+    options: tuple[str, ...]
+    sources: tuple[bytes, ...]
+    placed: bytes
+
+    def args(self, dst: str) -> list[str | bytes]:
+        """Return the command line for a destination."""
+        return [*self.options, *self.sources, dst]
+
+    def aspects(self) -> dict[str, int]:
+        """Return what must be equal after two runs of the same call."""
+        flags = set(self.options)
+        times = bool(flags & {"-a", "-t"}) and "--no-times" not in flags
+        # rsync sends access times in whole seconds.
+        return {
+            "times": times,
+            "atimes": "-U" in flags,
+            "atime_granularity_ns": 10**9,
+            "dir_times": "-O" not in flags,
+            "link_times": "-J" not in flags,
+            "root": self.sources == (b"src/",),
+        }
+
+
+@st.composite
+def calls(draw: st.DrawFn, tree: Tree) -> Call:
+    """Draw a call that copies this tree, which is called `src`."""
+    mode = draw(
+        st.one_of(
+            st.just(["-a"]),
+            st.lists(st.sampled_from(MODE_FLAGS), min_size=1, unique=True),
+            st.lists(st.sampled_from(MODE_FLAGS), unique=True).map(lambda flags: ["-r", *flags]),
+        )
+    )
+    further = draw(st.lists(st.sampled_from(FURTHER_FLAGS), max_size=5, unique=True))
+    chmod = draw(st.sampled_from((None, None, None, *CHMODS)))
+    owners = draw(st.sampled_from(((), (), (), *OWNERS)))
+    options = (*mode, *further, *owners, *((f"--chmod={chmod}",) if chmod else ()))
+    return draw(_named(options, tree))
+
+
+def _named(options: tuple[str, ...], tree: Tree) -> st.SearchStrategy[Call]:
+    """Draw how the source is named: its content, itself, entries of it, with -R or without."""
+    whole = [
+        Call(options, (b"src/",), b""),
+        Call(options, (b"src/",), b""),
+        Call(options, (b"src",), b"src"),
+        Call((*options, "-R"), (b"src/./",), b""),
+        Call((*options, "-R"), (b"./src",), b"src"),
+    ]
+    if not tree.nodes:
+        return st.sampled_from(whole)
+    top = sorted(path for path in tree.nodes if b"/" not in path)
+    some = st.lists(st.sampled_from(top), min_size=1, max_size=3, unique=True)
+    entries = some.map(lambda names: Call(options, _within(b"src/", names), b""))
+    deep = st.lists(st.sampled_from(sorted(tree.nodes)), min_size=1, max_size=3, unique=True)
+    relative = deep.map(lambda paths: Call((*options, "-R"), _within(b"src/./", paths), b""))
+    return st.one_of(st.sampled_from(whole), entries, relative)
+
+
+def _within(prefix: bytes, paths: list[bytes]) -> tuple[bytes, ...]:
+    return tuple(os.path.join(prefix, path) for path in paths)
