@@ -226,14 +226,15 @@ may_install() {
 
 install_packages() { # PACKAGE...
     say "apt-get install $*"
-    apt_get install "$@" || { apt_get update && apt_get install "$@"; }
+    apt_get install "$@" || { apt_get update && apt_get install "$@"; } || {
+        tail -n 5 "$venv/.apt.log" >&2
+        return 1
+    }
 }
 
 apt_get() {
     local as_root=()
     ((EUID == 0)) || as_root=(sudo -n)
     "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq --yes --no-install-recommends \
-        -o DPkg::Lock::Timeout=600 "$@" >"$venv/.apt.log" 2>&1 9>&- </dev/null && return
-    tail -n 5 "$venv/.apt.log" >&2
-    return 1
+        -o DPkg::Lock::Timeout=600 "$@" >"$venv/.apt.log" 2>&1 9>&-
 }
