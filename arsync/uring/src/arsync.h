@@ -449,6 +449,84 @@ uint64_t ar_fault_passes(int op);	/* since ar_fault_set of any op */
 int ar_fault_wait(int op, int timeout_ms);	/* until a thread is paused there */
 void ar_fault_resume(void);
 
+/* ------------------------------------------------------------------- probe */
+
+#define AR_RING_COOP_TASKRUN 1
+#define AR_RING_SINGLE_ISSUER 2
+#define AR_RING_DEFER_TASKRUN 4
+
+struct ar_ring_facts {		/* what the kernel lets this process have of io_uring */
+	int32_t err;		/* why there is no ring (positive errno), else 0 */
+	uint32_t flags;		/* AR_RING_*: accepted together */
+	uint32_t features;	/* IORING_FEAT_* */
+	uint32_t op_count;	/* entries of ops that the kernel filled */
+	uint32_t depth;		/* largest number of entries, 0: not tried */
+	int32_t depth_err;	/* why not twice as many */
+	uint64_t buffer_bytes;	/* most that could be registered, 0: not tried */
+	int32_t buffer_err;	/* why not all that was tried */
+	uint32_t reserved;
+	uint8_t ops[256];	/* 1: the kernel has the operation of this number */
+};
+
+/* buffer_bytes 0: only what start-up needs, well under a millisecond */
+int ar_probe_ring(uint64_t buffer_bytes, struct ar_ring_facts *out);
+
+struct ar_fs_facts {		/* statfs and statx of one descriptor; nothing is written */
+	uint64_t magic;
+	uint64_t block_bytes;
+	uint64_t total_bytes;
+	uint64_t free_bytes;	/* to this user */
+	uint64_t total_inodes;	/* 0: made as needed */
+	uint64_t free_inodes;
+	uint64_t name_max;
+	uint64_t mount_id;	/* first field of /proc/self/mountinfo, 0: unknown */
+	uint64_t dev;		/* major << 32 | minor */
+	int64_t btime_s;
+	uint32_t btime_n;
+	uint32_t has_btime;
+	uint32_t dio_known;	/* 1: the kernel said what follows (regular files only) */
+	uint32_t dio_memory;	/* alignment for O_DIRECT, 0: not possible on this file */
+	uint32_t dio_offset;
+	uint32_t reserved;
+};
+
+int ar_probe_fs(int fd, struct ar_fs_facts *out);
+/* FALLOC_FL_*: Python's posix_fallocate knows none of them */
+int ar_probe_fallocate(int fd, uint32_t mode, uint64_t offset, uint64_t length);
+
+#define AR_TRIAL_OPEN 0		/* openat of an existing file, cached */
+#define AR_TRIAL_CREATE 1
+#define AR_TRIAL_READ_CACHED 2
+#define AR_TRIAL_READ_COLD 3
+#define AR_TRIAL_READ_DIRECT 4
+#define AR_TRIAL_WRITE_NEW 5	/* buffered, into a new file */
+#define AR_TRIAL_WRITE_DIRECT 6	/* into preallocated space */
+#define AR_TRIAL_FSYNC 7
+#define AR_TRIAL_FALLOCATE 8
+#define AR_TRIAL_STATX 9
+#define AR_TRIAL_MKDIR 10
+#define AR_TRIAL_RENAME 11
+#define AR_TRIAL_UNLINK 12
+#define AR_TRIAL_LINK 13
+#define AR_TRIAL_SYMLINK 14
+#define AR_TRIAL_SET_XATTR 15
+#define AR_TRIAL_GET_XATTR 16
+#define AR_TRIAL_SPLICE 17
+#define AR_TRIAL_CLOSE 18
+#define AR_TRIAL_COUNT 19
+
+struct ar_trial {		/* how often one operation went which way */
+	uint32_t opcode;
+	uint32_t inlined;	/* complete when io_uring_enter came back */
+	uint32_t device;	/* completed later, and no worker was started */
+	uint32_t worker;	/* a kernel worker did it */
+	int32_t err;		/* why one could not be tried, or failed; else 0 */
+	uint32_t reserved;
+};
+
+/* tries the operation in the directory, an empty one made for that; leaves it empty */
+int ar_probe_trial(int dir_fd, uint32_t trial, uint32_t times, struct ar_trial *out);
+
 /* cdef: end */
 
 #endif
