@@ -19,6 +19,7 @@
 #ifndef ARSYNC_H
 #define ARSYNC_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -309,6 +310,7 @@ typedef struct ar_scan ar_scan;
 typedef struct ar_dir ar_dir;		/* a directory of more rows than a page */
 
 #define AR_ROOT_CREATE 1		/* make the last component when it is missing */
+#define AR_ROOT_INSIDE 2		/* links that -K follows must not lead out of it */
 
 int ar_root_open(const char *path, uint32_t flags, ar_root **out);
 int ar_root_fd(const ar_root *root);
@@ -331,6 +333,21 @@ int ar_scan_more(ar_scan *scan, ar_dir *dir, struct ar_batch *out);
 void ar_dir_close(ar_dir *dir);
 
 int ar_diff(struct ar_batch *batch, const struct ar_rules *rules);
+
+struct ar_want {		/* the attributes that a destination entry shall have */
+	uint32_t mode;		/* permission bits, 07777 */
+	uint32_t uid;
+	uint32_t gid;
+	bool set_mode;		/* false: whatever creation or the old file gives */
+	bool set_uid;
+	bool set_gid;
+	bool set_mtime;
+	bool set_atime;
+};
+
+/* dst NULL: the entry is new, which it also is when dst is of another kind */
+void ar_want(const struct ar_rules *rules, const struct ar_row *src, const struct ar_row *dst,
+	     struct ar_want *want);
 
 /* --------------------------------------------- what waits for the whole tree */
 

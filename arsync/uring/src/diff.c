@@ -1,0 +1,342 @@
+/*
+ * diff.c - compare source and destination pages.
+ *
+ * Both pages of a pair are sorted by name, as bytes, so one merge-join finds what
+ * differs.  It asks what rsync asks and in its order: is the name there, is it of
+ * the same kind, is its content the same (for regular files the quick check: size
+ * and mtime, also without AR_KEEP_TIMES), are its attributes.
+ *
+ * Where rsync and arsync part: mtimes are compared in rules->granule_ns and not
+ * in seconds, and a block device never passes for a character device.
+ *
+ * The changes of a pair are in the order of its source rows: followers.c relies
+ * on that.
+ */
+#include "internal.h"
+
+#define WHY_CREATED (AR_WHY_NEW | AR_WHY_TYPE)
+
+struct diff {			/* one pair at work */
+	struct ar_batch *batch;
+	const struct ar_rules *rules;
+	const struct ar_page *src;
+	const struct ar_page *dst;	/* NULL: no entries there */
+	uint32_t pair;
+};
+
+static int compare_names(const char *a, size_t a_len, const char *b, size_t b_len)
+{
+	int order = memcmp(a, b, AR_MIN(a_len, b_len));
+
+	return order ? order : (a_len > b_len) - (a_len < b_len);
+}
+
+uint32_t ar_page_find(const struct ar_page *page, const char *name, size_t len)
+{
+	uint32_t low = 0, high = page ? page->row_count : 0;
+
+	while (low < high) {
+		uint32_t middle = low + (high - low) / 2;
+		const struct ar_row *row = &ar_rows(page)[middle];
+		int order = compare_names(ar_row_name(page, row), row->name_len, name, len);
+		if (!order)
+			return middle;
+		if (order < 0)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return AR_NONE;
+}
+
+/* ------------------------------------------------------- what two rows differ in */
+
+/* rounded down, also before 1970; a time of 64 bits of seconds needs more in ns */
+static __int128 granules(int64_t s, uint32_t n, int64_t granule_ns)
+{
+	__int128 ns = (__int128)s * 1000000000 + n;
+
+	return ns >= 0 ? ns / granule_ns : -((granule_ns - 1 - ns) / granule_ns);
+}
+
+static bool same_mtime(const struct ar_rules *rules, const struct ar_row *a,
+		       const struct ar_row *b)
+{
+	if (a->mtime_s == b->mtime_s && a->mtime_n == b->mtime_n)
+		return true;
+	if (rules->granule_ns <= 1)
+		return false;
+	return granules(a->mtime_s, a->mtime_n, rules->granule_ns) ==
+	       granules(b->mtime_s, b->mtime_n, rules->granule_ns);
+}
+
+static uint32_t attribute_why(const struct ar_rules *rules, const struct ar_row *src,
+			      const struct ar_row *dst)
+{
+	struct ar_want want;
+	uint32_t why = 0;
+
+	ar_want(rules, src, dst, &want);
+	if (want.set_mode && want.mode != (dst->mode & 07777))
+		why |= AR_WHY_MODE;
+	if (want.set_uid && want.uid != dst->uid)
+		why |= AR_WHY_UID;
+	if (want.set_gid && want.gid != dst->gid)
+		why |= AR_WHY_GID;
+	if (want.set_mtime && !same_mtime(rules, src, dst))
+		why |= AR_WHY_MTIME;
+	/* seconds, as in rsync; a symlink's moves whenever somebody reads the link */
+	if (want.set_atime && src->type != DT_LNK && src->atime_s != dst->atime_s)
+		why |= AR_WHY_ATIME;
+	if ((rules->keep & AR_KEEP_XATTRS) && src->xattr_digest != dst->xattr_digest)
+		why |= AR_WHY_XATTR;
+	if ((rules->keep & AR_KEEP_ACLS) && src->type != DT_LNK &&
+	    src->acl_digest != dst->acl_digest)
+		why |= AR_WHY_ACL;
+	return why;
+}
+
+static bool same_target(const struct diff *d, const struct ar_row *src, const struct ar_row *dst)
+{
+	return src->link_len == dst->link_len &&
+	       !memcmp(ar_page_str(d->src, src->link_off), ar_page_str(d->dst, dst->link_off),
+		       src->link_len);
+}
+
+/* why the content, or what stands for it, is to be made anew; dst is of the same kind */
+static uint32_t content_why(const struct diff *d, const struct ar_row *src,
+			    const struct ar_row *dst)
+{
+	switch (src->type) {
+	case DT_REG:
+		if (src->size != dst->size)
+			return AR_WHY_SIZE | AR_WHY_CONTENT |
+			       (same_mtime(d->rules, src, dst) ? 0 : AR_WHY_MTIME);
+		return same_mtime(d->rules, src, dst) ? 0 : AR_WHY_MTIME | AR_WHY_CONTENT;
+	case DT_LNK:
+		return same_target(d, src, dst) ? 0 : AR_WHY_TARGET;
+	case DT_CHR:
+	case DT_BLK:
+		if (src->rdev_major != dst->rdev_major || src->rdev_minor != dst->rdev_minor)
+			return AR_WHY_TARGET;
+		break;
+	}
+	return src->type == dst->type ? 0 : AR_WHY_TARGET;
+}
+
+static uint32_t row_why(const struct diff *d, const struct ar_row *src, const struct ar_row *dst)
+{
+	uint32_t made = src->type == DT_REG ? AR_WHY_CONTENT : 0;
+
+	if (!dst)
+		return AR_WHY_NEW | made;
+	if (!ar_same_kind(src->type, dst->type))
+		return AR_WHY_TYPE | made;
+	return content_why(d, src, dst) | attribute_why(d->rules, src, dst);
+}
+
+/* -------------------------------------------------------------- what follows from it */
+
+static bool is_left_out(const struct ar_rules *rules, uint8_t type)
+{
+	switch (type) {
+	case DT_REG:
+		return false;
+	case DT_DIR:
+		return !(rules->keep & AR_KEEP_DIRS);
+	case DT_LNK:
+		return !(rules->keep & AR_KEEP_LINKS);
+	case DT_CHR:
+	case DT_BLK:	/* who is not root cannot make them: rsync does not even try */
+		return !(rules->keep & AR_KEEP_DEVICES) || !(rules->keep & AR_AS_ROOT);
+	case DT_FIFO:
+	case DT_SOCK:
+		return !(rules->keep & AR_KEEP_SPECIALS);
+	}
+	return true;
+}
+
+static uint8_t change_kind(uint8_t type, uint32_t why)
+{
+	if (!(why & (WHY_CREATED | AR_WHY_CONTENT | AR_WHY_TARGET)))
+		return AR_CHANGE_META;
+	if (type == DT_REG)
+		return AR_CHANGE_DATA;
+	return type == DT_LNK ? AR_CHANGE_SYMLINK : AR_CHANGE_SPECIAL;
+}
+
+static void count_change(struct ar_tally *tally, const struct ar_row *src, uint8_t kind,
+			 uint32_t why)
+{
+	const uint64_t created = !!(why & WHY_CREATED);
+
+	switch (kind) {
+	case AR_CHANGE_DATA:
+		tally->plan_files++;
+		tally->plan_bytes += src->size;
+		tally->new_files += created;
+		break;
+	case AR_CHANGE_SYMLINK:
+		tally->new_symlinks += created;
+		break;
+	case AR_CHANGE_SPECIAL:
+		tally->new_specials += created;
+		break;
+	case AR_CHANGE_META:
+		tally->plan_metas++;
+		break;
+	}
+}
+
+static int add_change(const struct diff *d, uint32_t src_row, uint32_t dst_row, uint32_t why)
+{
+	const struct ar_row *src = &ar_rows(d->src)[src_row];
+	struct ar_change *change = ar_batch_add_change(d->batch);
+
+	if (!change)
+		return -ENOMEM;
+	change->src_row = src_row;
+	change->dst_row = dst_row;
+	change->why = why;
+	change->kind = change_kind(src->type, why);
+	count_change(&d->batch->tally, src, change->kind, why);
+
+	struct ar_pair *pair = &d->batch->pairs[d->pair];
+	pair->change_count++;
+	if (change->kind != AR_CHANGE_META)
+		pair->flags |= AR_PAIR_TOUCHED;
+	return 0;
+}
+
+static int add_child(const struct diff *d, uint32_t src_row, const struct ar_row *dst)
+{
+	struct ar_child *child = ar_batch_add_child(d->batch);
+
+	if (!child)
+		return -ENOMEM;
+	child->pair = d->pair;
+	child->row = src_row;
+	if (dst && dst->type == DT_DIR)
+		child->flags = AR_CHILD_DST_DIR;
+	else
+		d->batch->pairs[d->pair].flags |= AR_PAIR_TOUCHED;
+	if (dst && dst->type != DT_DIR)
+		child->flags = AR_CHILD_DST_OTHER;
+	return 0;
+}
+
+static int diff_row(const struct diff *d, uint32_t src_row, uint32_t dst_row)
+{
+	const struct ar_row *src = &ar_rows(d->src)[src_row];
+	const struct ar_row *dst = dst_row == AR_NONE ? NULL : &ar_rows(d->dst)[dst_row];
+
+	if ((src->flags & AR_ROW_BAD) || (dst && (dst->flags & AR_ROW_BAD)))
+		return 0;
+	if (is_left_out(d->rules, src->type))
+		return ar_batch_add_problem(d->batch, d->pair, src_row, AR_PROBLEM_SKIPPED, 0,
+					    AR_OP_NONE, 0);
+	if (src->type == DT_DIR)
+		return add_child(d, src_row, dst);
+
+	uint32_t why = row_why(d, src, dst);
+	return why ? add_change(d, src_row, dst_row, why) : 0;
+}
+
+static int diff_rows(const struct diff *d)
+{
+	const struct ar_row *src = ar_rows(d->src);
+	const struct ar_row *dst = d->dst ? ar_rows(d->dst) : NULL;
+	const uint32_t dst_count = d->dst ? d->dst->row_count : 0;
+	uint32_t j = 0;
+
+	for (uint32_t i = 0; i < d->src->row_count; i++) {
+		int order = 1;
+		while (j < dst_count) {
+			order = compare_names(ar_row_name(d->dst, &dst[j]), dst[j].name_len,
+					      ar_row_name(d->src, &src[i]), src[i].name_len);
+			if (order >= 0)
+				break;
+			j++;
+		}
+		bool found = j < dst_count && !order;
+		int err = diff_row(d, i, found ? j++ : AR_NONE);
+		if (err)
+			return err;
+	}
+	return 0;
+}
+
+/* ------------------------------------------------------------- the directory itself */
+
+/* a root that no page describes: everything that the rules determine may differ */
+static uint32_t unknown_root_why(const struct ar_rules *rules, const struct ar_row *src)
+{
+	struct ar_want want;
+
+	ar_want(rules, src, NULL, &want);
+	return (want.set_mtime ? AR_WHY_MTIME : 0) | (want.set_uid ? AR_WHY_UID : 0) |
+	       (want.set_gid ? AR_WHY_GID : 0) |
+	       (rules->keep & AR_KEEP_PERMS ? AR_WHY_MODE : 0) |
+	       (rules->keep & AR_KEEP_XATTRS && src->xattr_digest ? AR_WHY_XATTR : 0) |
+	       (rules->keep & AR_KEEP_ACLS && src->acl_digest ? AR_WHY_ACL : 0);
+}
+
+static uint32_t self_why(const struct diff *d, const struct ar_pair *pair)
+{
+	if (!(pair->flags & AR_PAIR_ROOT)) {
+		if (pair->flags & AR_PAIR_REPLACE)
+			return AR_WHY_TYPE;
+		if ((pair->flags & AR_PAIR_NEW) || !d->dst)
+			return AR_WHY_NEW;
+	} else if ((pair->flags & AR_PAIR_NEW) || !d->dst) {
+		return unknown_root_why(d->rules, &d->src->self);
+	}
+	return attribute_why(d->rules, &d->src->self, &d->dst->self);
+}
+
+/* what the scan could not look at has its problem already */
+static bool has_bad_self(const struct diff *d)
+{
+	return (d->src->self.flags & AR_ROW_BAD) || (d->dst && (d->dst->self.flags & AR_ROW_BAD));
+}
+
+static void diff_self(const struct diff *d, struct ar_pair *pair)
+{
+	if ((pair->flags & AR_PAIR_NAMED) || !(d->src->flags & AR_PAGE_FIRST) || has_bad_self(d))
+		return;
+
+	uint32_t why = self_why(d, pair);
+	if (!why)
+		return;
+	pair->self.kind = AR_CHANGE_DIR;
+	pair->self.src_row = AR_NONE;
+	pair->self.dst_row = AR_NONE;
+	pair->self.why = why;
+	if (why & (WHY_CREATED | AR_WHY_MTIME))
+		pair->flags |= AR_PAIR_TOUCHED;
+	if (why & WHY_CREATED)
+		d->batch->tally.new_dirs++;
+	else
+		d->batch->tally.plan_metas++;
+}
+
+int ar_diff(struct ar_batch *batch, const struct ar_rules *rules)
+{
+	for (uint32_t i = 0; i < batch->pair_count; i++) {
+		struct ar_pair *pair = &batch->pairs[i];
+		struct diff d = {
+			.batch = batch,
+			.rules = rules,
+			.src = ar_src_page(batch, pair),
+			.dst = ar_dst_page(batch, pair),
+			.pair = i,
+		};
+		pair->change_first = batch->change_count;
+		pair->change_count = 0;
+		diff_self(&d, pair);
+		int err = diff_rows(&d);
+		if (err)
+			return err;
+	}
+	return 0;
+}
