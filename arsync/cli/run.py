@@ -96,7 +96,7 @@ def _invoke(name: str, words: Sequence[str]) -> int:
     try:
         result = load_command(name).main(args=list(words), prog_name=prog, standalone_mode=False)
     except click.ClickException as error:
-        message = error.format_message().rstrip(".")
+        message = " ".join(error.format_message().split()).rstrip(".")
         raise UsageError(f"{message[:1].lower()}{message[1:]}") from None
     return result if isinstance(result, int) else 0
 

@@ -1,0 +1,70 @@
+"""The command `arsync [sync] SRC... DST`.
+
+Owns what happens between the words and the run: help and version, the operands, the fold, what
+-v says first. The run itself and all it prints is transfer.py's.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from arsync.cli.fold import fold
+from arsync.cli.messages import say, show_version
+from arsync.cli.operands import check_operands
+from arsync.cli.parser import SyncCommand
+from arsync.cli.run import COMMANDS
+from arsync.cli.words import CommandLine
+from arsync.errors import UsageError, describe
+
+__all__ = ["command"]
+
+
+def run_sync(line: CommandLine) -> int:
+    """Run one command line.
+
+    Returns: the exit code.
+    Raises: ArsyncError for everything that keeps the run from being what was asked for.
+    """
+    if _wants_help(line):
+        from arsync.cli.help import sync_help
+
+        sys.stdout.write(sync_help())
+        return 0
+    if line.ends_with:
+        return show_version()
+    sources, dst = check_operands(line.operands, COMMANDS)
+    folded = fold(line.given, _umask())
+    if folded.sync.write.temp_dir is not None:
+        _check_directory(folded.sync.write.temp_dir, "--temp-dir")
+    if folded.output.verbosity and not folded.output.quiet:
+        for note in folded.notes:
+            say(note)
+    from arsync.cli.transfer import transfer
+
+    return transfer(sources, dst, folded)
+
+
+def _wants_help(line: CommandLine) -> bool:
+    if line.ends_with:
+        return line.ends_with.key == "--help"
+    alone = not line.operands and len(line.given) > 0
+    return alone and all(item.spelled == "-h" for item in line.given)
+
+
+def _umask() -> int:
+    umask = os.umask(0o022)
+    os.umask(umask)
+    return umask
+
+
+def _check_directory(path: bytes, option: str) -> None:
+    """Refuse what is no directory before anything is touched, with the exit code of rsync."""
+    try:
+        os.close(os.open(path, os.O_PATH | os.O_DIRECTORY))
+    except OSError as error:
+        reason = describe("use the directory", path, error.errno or 0)
+        raise UsageError(f"{option}: {reason}") from None
+
+
+command = SyncCommand(run_sync)
