@@ -1,0 +1,691 @@
+/*
+ * big.c - one file that all lanes copy together, chunk by chunk.
+ *
+ * ar_big_open makes the temporary file, any lane copies any chunk into it, and
+ * ar_big_close, when all have ended, checks that the source stood still, joins the
+ * chunk hashes and puts the file in its place.
+ *
+ * Within a chunk, blocks of the lane's buffers form a pipeline: read (at once
+ * where the page cache has it, else on the ring), hash in order, write (on the
+ * ring with O_DIRECT, else a plain call).
+ */
+#include <pthread.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "lane.h"
+
+#define BLOCK_BYTES (1u << 20)
+#define SLOTS 8			/* blocks of a pipeline */
+#define READS_AHEAD 4
+#define DIRECT_ALIGN 4096	/* enough for every block device; refused: buffered */
+
+struct ar_big {
+	struct ar_batch *batch;
+	struct folder folder;	/* source and destination directories */
+	struct ar_change *change;
+	const struct ar_page *page;
+	struct ar_row row;	/* the source as of the stat before the reading */
+	struct ar_want want;
+	int src_fd;
+	int dst_fd;
+	int direct_fd;		/* O_DIRECT, or -1 */
+	int dst_dir_fd;
+	char temp[AR_TEMP_MAX];
+	int method;		/* what moves the chunks */
+	bool in_place;
+	bool reread;
+	bool shared;		/* a reflink has done it all */
+	bool hashed;
+	_Atomic int err;	/* the first failure of any chunk */
+	int err_op, err_side;
+	uint8_t *hashes;	/* AR_HASH_BYTES a chunk */
+};
+
+/* opens and closes change the batch, which several big files may share */
+static pthread_mutex_t batch_lock = PTHREAD_MUTEX_INITIALIZER;
+
+static uint64_t chunk_count(uint64_t size)
+{
+	return (size + AR_HASH_CHUNK - 1) / AR_HASH_CHUNK;
+}
+
+static void row_from_stat(struct ar_row *row, const struct stat *st)
+{
+	row->mode = st->st_mode;
+	row->uid = st->st_uid;
+	row->gid = st->st_gid;
+	row->size = (uint64_t)st->st_size;
+	row->ino = st->st_ino;
+	row->mtime_s = st->st_mtim.tv_sec;
+	row->mtime_n = (uint32_t)st->st_mtim.tv_nsec;
+	row->ctime_s = st->st_ctim.tv_sec;
+	row->ctime_n = (uint32_t)st->st_ctim.tv_nsec;
+	row->flags &= (uint8_t)~AR_ROW_SPARSE;
+	if ((uint64_t)st->st_blocks * 512 < row->size)
+		row->flags |= AR_ROW_SPARSE;
+}
+
+static bool stood_still(const struct stat *st, const struct ar_row *row)
+{
+	return st->st_ino == row->ino && (uint64_t)st->st_size == row->size &&
+	       st->st_mtim.tv_sec == row->mtime_s && st->st_mtim.tv_nsec == row->mtime_n &&
+	       st->st_ctim.tv_sec == row->ctime_s && st->st_ctim.tv_nsec == row->ctime_n;
+}
+
+/* ------------------------------------------------------------------- open */
+
+static int open_source(struct ar_big *big, int *op)
+{
+	const char *name = ar_row_src_name(big->page, &big->row);
+	int follow = big->row.flags & AR_ROW_FOLLOWED ? 0 : O_NOFOLLOW;
+	struct stat st;
+
+	*op = AR_OP_OPEN_FILE;
+	big->src_fd = sys_open(*op, big->folder.src_fd, name, O_RDONLY | O_NONBLOCK | follow, 0);
+	if (big->src_fd < 0)
+		return big->src_fd;
+	int err = sys_fstat(big->src_fd, &st);
+	if (!err && !S_ISREG(st.st_mode))
+		err = -ENOENT;
+	if (!err)
+		row_from_stat(&big->row, &st);
+	return err;
+}
+
+static int create_target(struct ar_lane *lane, struct ar_big *big, int *op)
+{
+	const char *name = ar_row_name(big->page, &big->row);
+	int flags = O_RDWR | O_CREAT | O_NOFOLLOW;
+
+	*op = AR_OP_CREATE;
+	big->dst_dir_fd = big->folder.dst_fd;
+	if (big->in_place) {
+		big->dst_fd = sys_open(*op, big->dst_dir_fd, name, flags | O_NONBLOCK,
+				       big->want.mode & 0700);
+		return AR_MIN(big->dst_fd, 0);
+	}
+	if (lane->cfg.temp_dir_fd >= 0 && !big->reread)
+		big->dst_dir_fd = lane->cfg.temp_dir_fd;
+	ar_temp_name(lane, big->temp);
+	big->dst_fd = sys_open(*op, big->dst_dir_fd, big->temp, flags | O_EXCL,
+			       big->want.mode & 0700);
+	return AR_MIN(big->dst_fd, 0);
+}
+
+/* room in one piece where the filesystem can; the size shows only what is written */
+static int make_room(struct ar_lane *lane, struct ar_big *big)
+{
+	if ((big->row.flags & AR_ROW_SPARSE) || (lane->cfg.flags & AR_LANE_SPARSE))
+		return 0;
+	int err = sys_fallocate(big->dst_fd, FALLOC_FL_KEEP_SIZE, 0, (off_t)big->row.size);
+	return err == -ENOSPC || err == -EDQUOT ? err : 0;
+}
+
+static void open_direct(struct ar_big *big)
+{
+	char path[AR_PROC_PATH_MAX];
+
+	ar_proc_path(path, big->dst_fd, NULL);
+	big->direct_fd = open(path, O_WRONLY | O_DIRECT | O_CLOEXEC);
+}
+
+static int start(struct ar_lane *lane, struct ar_big *big, int *op)
+{
+	int used = AR_METHOD_NONE, err = create_target(lane, big, op);
+
+	big->method = (int)lane->cfg.big_method;
+	if (err)
+		return err;
+	if (ar_method_shares(lane, AR_METHOD_REFLINK, big->page->dev) || big->method == AR_METHOD_REFLINK) {
+		err = ar_method_share(lane, AR_METHOD_REFLINK, big->page->dev, big->src_fd,
+				      big->dst_fd, big->row.size, &used, op);
+		if (err < 0)
+			return err;
+		if (!err) {
+			big->method = AR_METHOD_REFLINK;
+			big->shared = true;
+			return 0;
+		}
+	}
+	if (big->row.flags & AR_ROW_SPARSE && big->method != AR_METHOD_DIRECT)
+		big->method = AR_METHOD_READ_WRITE;	/* the others would fill the holes */
+	if (big->method == AR_METHOD_REFLINK)
+		big->method = AR_METHOD_READ_WRITE;
+	*op = AR_OP_ALLOCATE;
+	err = make_room(lane, big);
+	if (err)
+		return err;
+	if (big->method == AR_METHOD_DIRECT)
+		open_direct(big);
+	big->hashed = !(lane->cfg.flags & AR_LANE_NO_HASH);
+	big->hashes = malloc(chunk_count(big->row.size) * AR_HASH_BYTES);
+	*op = AR_OP_MEMORY;
+	return big->hashes || !big->row.size ? 0 : -ENOMEM;
+}
+
+static void close_fd(int *fd)
+{
+	if (*fd >= 0)
+		close(*fd);
+	*fd = -1;
+}
+
+static void discard(struct ar_big *big)
+{
+	close_fd(&big->direct_fd);
+	if (big->dst_fd >= 0 && !big->in_place && *big->temp)
+		(void)sys_unlink(big->dst_dir_fd, big->temp);
+	close_fd(&big->dst_fd);
+	free(big->hashes);
+	big->hashes = NULL;
+}
+
+static void destroy(struct ar_big *big)
+{
+	close_fd(&big->src_fd);
+	close_fd(&big->folder.src_fd);
+	close_fd(&big->folder.dst_fd);
+	free(big);
+}
+
+static int open_folders(struct ar_lane *lane, struct ar_big *big, int *op)
+{
+	struct ar_batch *batch = big->batch;
+	const struct ar_page *src = big->page, *dst = ar_dst_page(batch, big->folder.pair);
+
+	*op = AR_OP_OPEN_DIR;
+	big->folder.src_fd = ar_open_beneath(batch->src_root, ar_page_str(src, src->path_off),
+					     src->path_len, O_RDONLY | O_DIRECTORY);
+	if (big->folder.src_fd < 0)
+		return big->folder.src_fd;
+	*op = AR_OP_OPEN_TARGET;
+	if (!dst)
+		dst = src;
+	big->folder.dst_fd = ar_open_beneath(batch->dst_root, ar_page_str(dst, dst->path_off),
+					     dst->path_len, O_RDONLY | O_DIRECTORY);
+	(void)lane;
+	return AR_MIN(big->folder.dst_fd, 0);
+}
+
+int ar_big_open(ar_lane *lane, struct ar_batch *batch, uint32_t pair, uint32_t change, ar_big **out)
+{
+	struct ar_big *big = calloc(1, sizeof(*big));
+	int op = AR_OP_MEMORY, err;
+
+	if (!big)
+		return -ENOMEM;
+	big->batch = batch;
+	big->change = &batch->changes[change];
+	big->folder = (struct folder){ .pair = &batch->pairs[pair], .index = pair,
+				       .src_fd = -1, .dst_fd = -1, .parent_fd = -1 };
+	big->page = ar_src_page(batch, big->folder.pair);
+	big->row = ar_rows(big->page)[big->change->src_row];
+	big->src_fd = big->dst_fd = big->direct_fd = -1;
+	big->in_place = lane->cfg.flags & AR_LANE_INPLACE;
+	pthread_mutex_lock(&batch_lock);
+	lane->batch = batch;
+	err = open_folders(lane, big, &op);
+	if (!err)
+		err = open_source(big, &op);
+	if (!err) {
+		ar_want(lane->rules, &big->row,
+			ar_change_dst_row(batch, big->folder.pair, big->change), &big->want);
+		err = start(lane, big, &op);
+	}
+	if (err) {
+		bool side = op != AR_OP_OPEN_DIR && op != AR_OP_OPEN_FILE;
+		ar_change_failed(lane, &big->folder, big->change, err, op, side);
+		discard(big);
+		destroy(big);
+		pthread_mutex_unlock(&batch_lock);
+		return err;
+	}
+	pthread_mutex_unlock(&batch_lock);
+	*out = big;
+	return 0;
+}
+
+uint64_t ar_big_bytes(const ar_big *big)
+{
+	return big->shared ? 0 : big->row.size;
+}
+
+/* ------------------------------------------------------------------- chunks */
+
+enum slot_state { SLOT_FREE, SLOT_READING, SLOT_READ, SLOT_WRITING };
+
+struct slot {
+	enum slot_state state;
+	uint8_t *buf;
+	uint64_t off;		/* of the block in the file */
+	uint32_t len;
+	uint32_t done;		/* of what the ring is doing */
+};
+
+struct pipeline {
+	struct ar_lane *lane;
+	struct ar_big *big;
+	struct slot slots[SLOTS];
+	uint32_t slot_count;
+	uint32_t block;		/* bytes */
+	uint64_t start, end;
+	uint64_t read_off;	/* the next block to be read */
+	uint64_t hash_off;	/* the next block to be hashed and written */
+	uint32_t reading, writing;	/* on the ring */
+	XXH3_state_t *hash;
+	int err, op, side;
+};
+
+static struct slot *slot_at(struct pipeline *p, uint64_t off)
+{
+	return &p->slots[(off - p->start) / p->block % p->slot_count];
+}
+
+static void fail(struct pipeline *p, int err, int op, int side)
+{
+	if (p->err)
+		return;
+	p->err = err;
+	p->op = op;
+	p->side = side;
+}
+
+static struct io_uring_sqe *get_sqe(struct pipeline *p, struct slot *slot)
+{
+	struct io_uring_sqe *sqe = io_uring_get_sqe(&p->lane->ring);
+
+	if (!sqe && !ar_ring_submit(p->lane))
+		sqe = io_uring_get_sqe(&p->lane->ring);
+	if (sqe)
+		io_uring_sqe_set_data(sqe, slot);
+	return sqe;
+}
+
+/* reads on until the block is full; at the end of the file that is an error of its own */
+static void read_on(struct pipeline *p, struct slot *slot)
+{
+	int flags = p->lane->has_ring ? RWF_NOWAIT : 0;
+
+	while (slot->done < slot->len) {
+		uint64_t off = slot->off + slot->done;
+		ssize_t r = sys_read(p->big->src_fd, slot->buf + slot->done,
+				     slot->len - slot->done, (off_t)off, flags);
+		if (r == -EOPNOTSUPP && flags) {
+			flags = 0;
+			continue;
+		}
+		if (r == -EAGAIN && flags) {
+			struct io_uring_sqe *sqe = get_sqe(p, slot);
+			if (!sqe) {
+				flags = 0;
+				continue;
+			}
+			io_uring_prep_read(sqe, p->big->src_fd, slot->buf + slot->done,
+					   slot->len - slot->done, off);
+			p->reading++;
+			p->lane->unsubmitted++;
+			p->lane->tally.punted++;
+			return;
+		}
+		if (r <= 0) {	/* 0: it has shrunk; the last stat will say so */
+			fail(p, r ? (int)r : -ESPIPE, AR_OP_READ, 0);
+			return;
+		}
+		slot->done += (uint32_t)r;
+	}
+	slot->state = SLOT_READ;
+}
+
+static void start_read(struct pipeline *p)
+{
+	struct slot *slot = slot_at(p, p->read_off);
+
+	slot->off = p->read_off;
+	slot->len = (uint32_t)AR_MIN(p->end - p->read_off, (uint64_t)p->block);
+	slot->done = 0;
+	slot->state = SLOT_READING;
+	p->read_off += slot->len;
+	read_on(p, slot);
+}
+
+static void write_on(struct pipeline *p, struct slot *slot)
+{
+	struct io_uring_sqe *sqe = get_sqe(p, slot);
+
+	if (!sqe) {
+		fail(p, -ENOMEM, AR_OP_RING_SUBMIT, 1);
+		return;
+	}
+	/* the last block is written whole and the file cut to its size in the end */
+	uint32_t len = (slot->len + DIRECT_ALIGN - 1) / DIRECT_ALIGN * DIRECT_ALIGN;
+	io_uring_prep_write(sqe, p->big->direct_fd, slot->buf + slot->done, len - slot->done,
+			    slot->off + slot->done);
+	slot->state = SLOT_WRITING;
+	p->writing++;
+	p->lane->unsubmitted++;
+}
+
+static void write_block(struct pipeline *p, struct slot *slot)
+{
+	struct ar_lane *lane = p->lane;
+	struct ar_big *big = p->big;
+	bool sparse = (big->row.flags & AR_ROW_SPARSE) || (lane->cfg.flags & AR_LANE_SPARSE);
+
+	slot->state = SLOT_FREE;
+	if (big->direct_fd >= 0 && lane->has_ring && !sparse) {
+		int err = ar_fault(AR_OP_WRITE, NULL);
+		if (err) {
+			fail(p, err, AR_OP_WRITE, 1);
+			return;
+		}
+		if (lane->cfg.limit)
+			ar_limit_take(lane->cfg.limit, slot->len);
+		memset(slot->buf + slot->len, 0, p->block - slot->len);
+		slot->done = 0;
+		write_on(p, slot);
+		return;
+	}
+	uint32_t flags = lane->cfg.flags;
+	if (sparse)	/* zeros in a file with holes are left out */
+		lane->cfg.flags |= AR_LANE_SPARSE;
+	int err = ar_write_data(lane, big->dst_fd, slot->buf, slot->len, slot->off, big->in_place);
+	lane->cfg.flags = flags;
+	if (err)
+		fail(p, err, AR_OP_WRITE, 1);
+}
+
+static void process(struct pipeline *p, struct slot *slot)
+{
+	if (p->hash && XXH3_128bits_update(p->hash, slot->buf, slot->len) != XXH_OK)
+		fail(p, -ENOMEM, AR_OP_MEMORY, 0);
+	p->hash_off += slot->len;
+	write_block(p, slot);
+}
+
+static void completed(struct pipeline *p, struct slot *slot, int result)
+{
+	if (slot->state == SLOT_READING) {
+		p->reading--;
+		if (result < 0 && result != -EAGAIN && result != -EINTR) {
+			fail(p, result, AR_OP_READ, 0);
+			return;
+		}
+		slot->done += (uint32_t)AR_MAX(result, 0);
+		if (!result)
+			fail(p, -ESPIPE, AR_OP_READ, 0);
+		else
+			read_on(p, slot);
+		return;
+	}
+	p->writing--;
+	if (result < 0 && result != -EAGAIN && result != -EINTR) {
+		fail(p, result, AR_OP_WRITE, 1);
+		return;
+	}
+	slot->done += (uint32_t)AR_MAX(result, 0);
+	if (slot->done < slot->len) {
+		write_on(p, slot);
+		return;
+	}
+	p->lane->tally.done_bytes += slot->len;
+	slot->state = SLOT_FREE;
+}
+
+static void reap(struct pipeline *p)
+{
+	struct io_uring_cqe *cqe;
+	int err = ar_ring_submit(p->lane);
+
+	if (!err)
+		do {
+			err = io_uring_wait_cqe(&p->lane->ring, &cqe);
+		} while (err == -EINTR || err == -EAGAIN);
+	if (err) {	/* nothing can be known of what is in flight: the lane is lost */
+		fail(p, err, AR_OP_RING_SUBMIT, 0);
+		p->lane->fatal = err;
+		p->reading = p->writing = 0;
+		return;
+	}
+	while (!io_uring_peek_cqe(&p->lane->ring, &cqe)) {
+		struct slot *slot = io_uring_cqe_get_data(cqe);
+		int result = cqe->res;
+
+		io_uring_cqe_seen(&p->lane->ring, cqe);
+		completed(p, slot, result);
+	}
+}
+
+static bool slot_ready(struct pipeline *p)
+{
+	return p->hash_off < p->read_off && slot_at(p, p->hash_off)->state == SLOT_READ;
+}
+
+static bool may_read(struct pipeline *p)
+{
+	return p->read_off < p->end && p->reading < READS_AHEAD &&
+	       slot_at(p, p->read_off)->state == SLOT_FREE;
+}
+
+static void run_pipeline(struct pipeline *p)
+{
+	while (!p->err && p->hash_off < p->end) {
+		if (ar_stopped(p->lane))
+			fail(p, -EINTR, AR_OP_READ, 0);
+		else if (slot_ready(p))
+			process(p, slot_at(p, p->hash_off));
+		else if (may_read(p))
+			start_read(p);
+		else
+			reap(p);
+	}
+	while (p->reading || p->writing)
+		reap(p);
+}
+
+/* a chunk that is nothing but a hole needs neither reading nor writing */
+static bool all_hole(struct ar_big *big, uint64_t off, uint64_t len)
+{
+	if (!(big->row.flags & AR_ROW_SPARSE) || big->in_place)
+		return false;
+	off_t data = sys_seek(big->src_fd, (off_t)off, SEEK_DATA);
+	return data == -ENXIO || (data >= 0 && (uint64_t)data >= off + len);
+}
+
+static void hash_zeros(uint64_t len, uint8_t out[AR_HASH_BYTES])
+{
+	struct ar_hasher hasher = { 0 };
+
+	ar_hasher_reset(&hasher);
+	ar_hasher_zeros(&hasher, len);
+	(void)ar_hasher_final(&hasher, out);
+	ar_hasher_free(&hasher);
+}
+
+static int copy_chunk(struct ar_lane *lane, struct ar_big *big, uint64_t off, uint64_t len)
+{
+	uint8_t *digest = big->hashes + off / AR_HASH_CHUNK * AR_HASH_BYTES;
+	struct pipeline p = { .lane = lane, .big = big, .start = off, .end = off + len,
+			      .read_off = off, .hash_off = off };
+	XXH128_canonical_t canonical;
+
+	if (all_hole(big, off, len)) {
+		if (big->hashed)
+			hash_zeros(len, digest);
+		lane->tally.hole_bytes += len;
+		return 0;
+	}
+	p.block = (uint32_t)AR_MIN(lane->arena_bytes / 2 / DIRECT_ALIGN * DIRECT_ALIGN,
+				   (size_t)BLOCK_BYTES);
+	p.slot_count = (uint32_t)AR_MIN(lane->arena_bytes / p.block, (size_t)SLOTS);
+	p.slot_count = AR_MIN(p.slot_count, lane->cfg.queue_depth);
+	for (uint32_t i = 0; i < p.slot_count; i++)
+		p.slots[i].buf = lane->arena + (size_t)i * p.block;
+	if (big->hashed) {
+		p.hash = XXH3_createState();
+		if (!p.hash || XXH3_128bits_reset(p.hash) != XXH_OK)
+			fail(&p, -ENOMEM, AR_OP_MEMORY, 0);
+	}
+	run_pipeline(&p);
+	if (p.hash && !p.err) {
+		XXH128_canonicalFromHash(&canonical, XXH3_128bits_digest(p.hash));
+		memcpy(digest, canonical.digest, AR_HASH_BYTES);
+	}
+	XXH3_freeState(p.hash);
+	if (p.err) {
+		int none = 0;
+		if (atomic_compare_exchange_strong(&big->err, &none, p.err)) {
+			big->err_op = p.op;
+			big->err_side = p.side;
+		}
+	}
+	return p.err;
+}
+
+static int copy_chunk_patiently(struct ar_lane *lane, struct ar_big *big, uint64_t off, uint64_t len)
+{
+	for (int tries = 0;; tries++) {
+		int err = copy_chunk(lane, big, off, len);
+
+		if (!err || tries >= AR_TRIES || !(ar_is_transient(err) || ar_is_exhausted(err)))
+			return err;
+		atomic_store(&big->err, 0);
+		lane->tally.retries++;
+		nanosleep(&(struct timespec){ .tv_nsec = 10000000L << tries }, NULL);
+	}
+}
+
+int ar_big_copy(ar_lane *lane, ar_big *big, uint64_t offset, uint64_t length)
+{
+	uint64_t end = AR_MIN(offset + length, big->row.size);
+
+	if (big->method == AR_METHOD_COPY_RANGE || big->method == AR_METHOD_SPLICE) {
+		int op = AR_OP_NONE;
+		int r = ar_method_range(lane, big->method, big->src_fd, big->dst_fd, offset,
+					end - offset, &op);
+		if (r <= 0) {
+			big->hashed = false;
+			int none = 0;
+			if (r < 0 && atomic_compare_exchange_strong(&big->err, &none, r))
+				big->err_op = op;
+			return r;
+		}
+	}
+	int err = 0;
+	for (uint64_t off = offset; off < end && !err; off += AR_HASH_CHUNK) {
+		if (atomic_load(&big->err))
+			return atomic_load(&big->err);
+		err = copy_chunk_patiently(lane, big, off, AR_MIN(end - off, (uint64_t)AR_HASH_CHUNK));
+	}
+	return err;
+}
+
+/* -------------------------------------------------------------------- close */
+
+static int put_in_place(struct ar_lane *lane, struct ar_big *big, const struct ar_row *row, int *op)
+{
+	const char *name = ar_row_name(big->page, &big->row);
+	struct attr_target at = {
+		.fd = big->dst_fd, .path_fd = -1, .dir_fd = -1, .name = "",
+		.src_fd = big->src_fd, .src_dir_fd = -1, .src_name = "",
+		.pair = big->folder.index, .row = big->change->src_row, .fresh = !big->in_place,
+	};
+	int err = sys_truncate(big->dst_fd, (off_t)big->row.size);
+
+	*op = AR_OP_TRUNCATE;
+	if (!err)
+		err = ar_attr_apply(lane, &at, row, &big->want, op);
+	if (!err && !big->in_place)
+		err = ar_place(big->dst_dir_fd, big->temp, big->folder.dst_fd, name, false, op);
+	if (!err)
+		big->temp[0] = '\0';	/* nothing to be removed any more */
+	return err;
+}
+
+static void note_done(struct ar_lane *lane, struct ar_big *big, bool unstable)
+{
+	struct ar_change *change = big->change;
+	int used = big->method == AR_METHOD_DIRECT && big->direct_fd < 0 ? AR_METHOD_READ_WRITE
+									  : big->method;
+
+	change->method = (uint8_t)used;
+	change->bytes = big->row.size;
+	if (unstable) {
+		change->flags |= AR_CHANGE_UNSTABLE;
+		ar_warn(lane, big->folder.index, change->src_row, AR_PROBLEM_UNSTABLE, AR_OP_READ, 0);
+	} else if (big->hashed && !big->shared) {
+		ar_hash_list(big->hashes, chunk_count(big->row.size), change->hash);
+		change->flags |= AR_CHANGE_HASHED;
+	}
+	lane->tally.method_files[used]++;
+	lane->tally.method_bytes[used] += big->row.size;
+	lane->tally.done_files++;
+	ar_change_done(lane, &big->folder, change);
+}
+
+/* the source moved while it was read: everything once more, from its new state */
+static int copy_again(struct ar_lane *lane, struct ar_big *big, const struct stat *st, int *op)
+{
+	discard(big);
+	atomic_store(&big->err, 0);
+	row_from_stat(&big->row, st);
+	big->reread = true;
+	lane->tally.rereads++;
+	ar_want(lane->rules, &big->row, ar_change_dst_row(big->batch, big->folder.pair, big->change),
+		&big->want);
+	return start(lane, big, op);
+}
+
+static int close_kept(struct ar_lane *lane, struct ar_big *big, int *op)
+{
+	struct stat st;
+	int err = atomic_load(&big->err);
+
+	*op = big->err_op;
+	if (err && err != -ESPIPE)
+		return err;
+	*op = AR_OP_STAT;
+	int rc = sys_fstat(big->src_fd, &st);
+	if (rc)
+		return rc;
+	bool changed = err == -ESPIPE || !stood_still(&st, &big->row);
+	if (changed && !big->reread) {
+		rc = copy_again(lane, big, &st, op);
+		return rc ? rc : 1;
+	}
+	/* an unstable file keeps the time of the scan, so that the next run sees it */
+	const struct ar_row *row = changed ? &ar_rows(big->page)[big->change->src_row] : &big->row;
+	rc = put_in_place(lane, big, row, op);
+	if (rc == -EXDEV && !big->reread) {	/* --temp-dir on another filesystem: beside it */
+		rc = copy_again(lane, big, &st, op);
+		return rc ? rc : 1;
+	}
+	if (!rc)
+		note_done(lane, big, changed);
+	return rc;
+}
+
+int ar_big_close(ar_lane *lane, ar_big *big, int keep)
+{
+	int op = AR_OP_NONE, err = 0;
+
+	pthread_mutex_lock(&batch_lock);
+	lane->batch = big->batch;
+	if (keep)
+		err = close_kept(lane, big, &op);
+	if (err == 1) {
+		pthread_mutex_unlock(&batch_lock);
+		return 1;
+	}
+	if (!keep)
+		big->change->state = AR_STATE_SKIPPED;
+	else if (err == -EINTR)
+		big->change->state = AR_STATE_SKIPPED;
+	else if (err)
+		ar_change_failed(lane, &big->folder, big->change, err, op,
+				 op == big->err_op ? big->err_side : op != AR_OP_STAT);
+	discard(big);
+	destroy(big);
+	pthread_mutex_unlock(&batch_lock);
+	return err;
+}

@@ -1,0 +1,504 @@
+/*
+ * file.c - one regular file from source to destination.
+ *
+ * The content is read in buffers, hashed while it passes, and believed when a stat
+ * after the last read agrees with the one before the first: the scan's own, so
+ * that a file which nobody touches costs one fstat.  One that changed is read a
+ * second time; one that changed again is installed as read, without a hash, with
+ * the time that the scan saw, so that the next run looks at it again.
+ */
+#include <stdlib.h>
+#include <time.h>
+
+#include "lane.h"
+
+static struct job *take_job(struct ar_lane *lane)
+{
+	struct job *job = &lane->jobs[lane->free_jobs[--lane->free_count]];
+
+	lane->tally.in_flight = lane->job_count - lane->free_count;
+	return job;
+}
+
+static void close_fd(int *fd)
+{
+	if (*fd >= 0)
+		close(*fd);
+	*fd = -1;
+}
+
+static void release(struct ar_lane *lane, struct job *job)
+{
+	close_fd(&job->src_fd);
+	close_fd(&job->dst_fd);
+	job->state = JOB_FREE;
+	job->folder->active--;
+	lane->free_jobs[lane->free_count++] = (uint32_t)(job - lane->jobs);
+	lane->tally.in_flight = lane->job_count - lane->free_count;
+}
+
+static bool in_place(const struct ar_lane *lane, const struct job *job)
+{
+	return (lane->cfg.flags & AR_LANE_INPLACE) && !job->folder->staged;
+}
+
+static const char *made_name(const struct job *job)
+{
+	return *job->temp ? job->temp : ar_row_name(job->page, job->row);
+}
+
+/* what was made so far goes away; nothing that was there before does */
+static void unmake(struct ar_lane *lane, struct job *job)
+{
+	if (job->dst_fd < 0)
+		return;
+	close_fd(&job->dst_fd);
+	if (!in_place(lane, job))
+		(void)sys_unlink(job->dst_dir_fd, made_name(job));
+}
+
+/* ------------------------------------------------------------ destination */
+
+static mode_t create_mode(const struct ar_lane *lane, const struct job *job)
+{
+	const struct ar_want *want = &job->want;
+	bool ours = (!want->set_uid || want->uid == lane->euid) &&
+		    (!want->set_gid || want->gid == lane->egid);
+
+	/* until it has its owner nobody else may look into it */
+	return want->mode & (ours ? 0777 : 0700);
+}
+
+static int create_in_place(struct job *job)
+{
+	const char *name = ar_row_name(job->page, job->row);
+	int dir_fd = job->folder->dst_fd;
+	int flags = O_WRONLY | O_CREAT | O_NOFOLLOW | O_NONBLOCK;
+	int fd = sys_open(AR_OP_CREATE, dir_fd, name, flags, job->want.mode & 0700);
+
+	/* something of another type: it goes, as it would under a rename */
+	if (fd == -ELOOP || fd == -ENXIO)
+		fd = sys_unlink(dir_fd, name);
+	else if (fd == -EISDIR)
+		fd = sys_rmdir(dir_fd, name);
+	else
+		return fd;
+	return fd ? fd : sys_open(AR_OP_CREATE, dir_fd, name, flags | O_EXCL, job->want.mode & 0700);
+}
+
+static int create(struct ar_lane *lane, struct job *job)
+{
+	int flags = O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW;
+
+	job->dst_dir_fd = job->folder->dst_fd;
+	job->temp[0] = '\0';
+	if (in_place(lane, job)) {
+		job->dst_fd = create_in_place(job);
+	} else {
+		if (!job->folder->staged) {
+			if (lane->cfg.temp_dir_fd >= 0 && !job->beside)
+				job->dst_dir_fd = lane->cfg.temp_dir_fd;
+			ar_temp_name(lane, job->temp);
+		}
+		job->dst_fd = sys_open(AR_OP_CREATE, job->dst_dir_fd, made_name(job), flags,
+				       create_mode(lane, job));
+	}
+	if (job->dst_fd < 0)
+		return job->dst_fd;
+	if ((lane->cfg.flags & AR_LANE_PREALLOCATE) && job->size) {
+		int err = sys_fallocate(job->dst_fd, FALLOC_FL_KEEP_SIZE, 0, (off_t)job->size);
+		if (err && err != -EOPNOTSUPP)
+			return err;
+	}
+	return 0;
+}
+
+/* ------------------------------------------------------------- the states */
+
+static void begin(struct ar_lane *lane, struct job *job);
+
+static void failed(struct ar_lane *lane, struct job *job, int err, int op, int side)
+{
+	struct folder *folder = job->folder;
+	struct ar_change *change = job->change;
+	bool waits = ar_is_exhausted(err) && job->patience < 100;
+
+	unmake(lane, job);
+	close_fd(&job->src_fd);
+	if (ar_stopped(lane)) {
+		change->state = AR_STATE_SKIPPED;
+		release(lane, job);
+		return;
+	}
+	if (waits && lane->job_count - lane->free_count > 1) {
+		/* fewer in flight from now on; this one again when another has ended */
+		lane->limit = AR_MAX(1u, (lane->job_count - lane->free_count) / 2);
+		lane->again[lane->again_count].folder = folder;
+		lane->again[lane->again_count++].change = change;
+		lane->tally.retries++;
+		folder->active++;	/* stays open for it */
+		release(lane, job);
+		return;
+	}
+	if (waits || (ar_is_transient(err) && ++job->tries < AR_TRIES)) {
+		long ms = waits ? 20 : 10L << job->tries;
+
+		job->patience += waits;
+		lane->tally.retries++;
+		nanosleep(&(struct timespec){ .tv_nsec = ms * 1000000 }, NULL);
+		begin(lane, job);
+		return;
+	}
+	ar_change_failed(lane, folder, change, err, op, side);
+	release(lane, job);
+}
+
+static void use_stat(struct job *job)
+{
+	struct ar_row *row = &job->seen;
+	const struct stat *st = &job->before;
+
+	*row = *job->row;
+	row->mode = st->st_mode;
+	row->uid = st->st_uid;
+	row->gid = st->st_gid;
+	row->size = (uint64_t)st->st_size;
+	row->ino = st->st_ino;
+	row->mtime_s = st->st_mtim.tv_sec;
+	row->mtime_n = (uint32_t)st->st_mtim.tv_nsec;
+	row->ctime_s = st->st_ctim.tv_sec;
+	row->ctime_n = (uint32_t)st->st_ctim.tv_nsec;
+}
+
+static bool same_as_row(const struct stat *st, const struct ar_row *row)
+{
+	return st->st_ino == row->ino && (uint64_t)st->st_size == row->size &&
+	       st->st_mtim.tv_sec == row->mtime_s && st->st_mtim.tv_nsec == row->mtime_n &&
+	       st->st_ctim.tv_sec == row->ctime_s && st->st_ctim.tv_nsec == row->ctime_n;
+}
+
+static void rewind_job(const struct ar_lane *lane, struct job *job)
+{
+	const struct ar_row *row = job->reread ? &job->seen : job->row;
+
+	job->size = row->size;
+	job->off = 0;
+	job->data_end = 0;
+	job->asked = 0;
+	/* in place a hole would leave the old data standing; -S punches it */
+	job->sparse = (row->flags & AR_ROW_SPARSE) && !in_place(lane, job);
+	ar_hasher_reset(&job->hasher);
+}
+
+static int finish(struct ar_lane *lane, struct job *job, bool unstable, int *op)
+{
+	struct folder *folder = job->folder;
+	const char *name = ar_row_name(job->page, job->row);
+	const struct ar_row *row = job->reread && !unstable ? &job->seen : job->row;
+	struct attr_target at = {
+		.fd = job->dst_fd, .path_fd = -1, .dir_fd = -1, .name = "",
+		.src_fd = job->src_fd, .src_dir_fd = -1, .src_name = "",
+		.pair = folder->index, .row = job->change->src_row, .fresh = !in_place(lane, job),
+	};
+	int err = ar_attr_apply(lane, &at, row, &job->want, op);
+
+	if (!err && close(job->dst_fd)) {
+		*op = AR_OP_WRITE;
+		err = -errno;
+	}
+	if (err)
+		return err;
+	if (*job->temp)
+		err = ar_place(job->dst_dir_fd, job->temp, folder->dst_fd, name, false, op);
+	if (!err)
+		job->dst_fd = -1;
+	return err;
+}
+
+/* the source as it is now; 1: changed, read it again */
+static int still_the_same(struct ar_lane *lane, struct job *job, bool *unstable)
+{
+	struct stat st;
+	int err = sys_fstat(job->src_fd, &st);
+
+	*unstable = false;
+	if (err)
+		return err;
+	if (job->reread) {
+		struct ar_row now = job->seen;
+
+		*unstable = !same_as_row(&st, &now) || job->off != job->size;
+		return 0;
+	}
+	if (same_as_row(&st, job->row) && job->off == job->size)
+		return 0;
+	if (!S_ISREG(st.st_mode))
+		return -ENOENT;	/* not the file that was scanned */
+	job->before = st;
+	use_stat(job);
+	job->reread = true;
+	lane->tally.rereads++;
+	ar_want(lane->rules, &job->seen,
+		ar_change_dst_row(lane->batch, job->folder->pair, job->change), &job->want);
+	return 1;
+}
+
+/* a file shorter than what stood there, or one that ends in a hole */
+static int set_length(struct ar_lane *lane, struct job *job)
+{
+	if (!in_place(lane, job) && !job->holes && !job->restarted &&
+	    !(lane->cfg.flags & (AR_LANE_SPARSE | AR_LANE_PREALLOCATE)))
+		return 0;
+	return sys_truncate(job->dst_fd, (off_t)job->off);
+}
+
+static void succeed(struct ar_lane *lane, struct job *job, int method, bool unstable)
+{
+	struct ar_change *change = job->change;
+
+	change->method = (uint8_t)method;
+	change->bytes = job->off;
+	if (unstable) {
+		change->flags |= AR_CHANGE_UNSTABLE;
+		ar_warn(lane, job->folder->index, change->src_row, AR_PROBLEM_UNSTABLE, AR_OP_READ, 0);
+	}
+	lane->tally.method_files[method]++;
+	lane->tally.method_bytes[method] += job->off;
+	lane->tally.done_files++;
+	ar_change_done(lane, job->folder, change);
+	release(lane, job);
+}
+
+static void restart(struct ar_lane *lane, struct job *job)
+{
+	job->restarted = job->dst_fd >= 0;
+	if (job->restarted && !in_place(lane, job)) {
+		int err = sys_truncate(job->dst_fd, 0);
+		if (err) {
+			failed(lane, job, err, AR_OP_TRUNCATE, 1);
+			return;
+		}
+	}
+	rewind_job(lane, job);
+	ar_job_advance(lane, job, 0);
+}
+
+/* everything is read; buffered: and not written yet */
+static void complete(struct ar_lane *lane, struct job *job, size_t buffered, int method)
+{
+	struct ar_change *change = job->change;
+	int op = AR_OP_STAT, err;
+	bool unstable;
+
+	err = still_the_same(lane, job, &unstable);
+	if (err > 0) {
+		restart(lane, job);
+		return;
+	}
+	if (err < 0) {
+		failed(lane, job, err, AR_OP_STAT, 0);
+		return;
+	}
+	if (job->dst_fd < 0 && (err = create(lane, job))) {
+		failed(lane, job, err, AR_OP_CREATE, 1);
+		return;
+	}
+	if (buffered) {
+		err = ar_write_data(lane, job->dst_fd, job->buf, buffered, 0, in_place(lane, job));
+		if (err) {
+			failed(lane, job, err, AR_OP_WRITE, 1);
+			return;
+		}
+	}
+	if ((err = set_length(lane, job))) {
+		failed(lane, job, err, AR_OP_TRUNCATE, 1);
+		return;
+	}
+	bool hashed = method == AR_METHOD_READ_WRITE && !unstable &&
+		      !(lane->cfg.flags & AR_LANE_NO_HASH);
+	if (hashed && buffered)
+		ar_hash_block(job->buf, buffered, change->hash);
+	else if (hashed)
+		hashed = ar_hasher_final(&job->hasher, change->hash);
+	if (hashed)
+		change->flags |= AR_CHANGE_HASHED;
+	err = finish(lane, job, unstable, &op);
+	if (err == -EXDEV && !job->beside) {	/* --temp-dir on another filesystem */
+		unmake(lane, job);
+		job->beside = true;
+		restart(lane, job);
+		return;
+	}
+	if (err)
+		failed(lane, job, err, op, 1);
+	else
+		succeed(lane, job, method, unstable);
+}
+
+/* 1: shared and done with, 0: to be read */
+static int try_share(struct ar_lane *lane, struct job *job)
+{
+	int method = lane->cfg.method, used = AR_METHOD_NONE, op = AR_OP_NONE;
+
+	if (!job->size || job->reread || !ar_method_shares(lane, method, job->page->dev))
+		return 0;
+	int err = job->dst_fd < 0 ? create(lane, job) : 0;
+	if (err) {
+		failed(lane, job, err, AR_OP_CREATE, 1);
+		return 1;
+	}
+	if (job->sparse && method != AR_METHOD_REFLINK)
+		method = AR_METHOD_READ_WRITE;	/* the others would fill the holes */
+	err = ar_method_share(lane, method, job->page->dev, job->src_fd, job->dst_fd, job->size,
+			      &used, &op);
+	if (err < 0) {
+		failed(lane, job, err, op, 1);
+		return 1;
+	}
+	if (err) {	/* not possible here: part of it may have been copied */
+		job->restarted = true;
+		return 0;
+	}
+	job->off = job->size;
+	complete(lane, job, 0, used);
+	return 1;
+}
+
+/* finds the data segment at off; 0: nothing but a hole up to the end */
+static int next_segment(struct ar_lane *lane, struct job *job)
+{
+	off_t data = sys_seek(job->src_fd, (off_t)job->off, SEEK_DATA);
+	uint64_t start = data < 0 || (uint64_t)data > job->size ? job->size : (uint64_t)data;
+
+	if (data < 0 && data != -ENXIO) {	/* a filesystem that cannot tell */
+		job->sparse = false;
+		return 1;
+	}
+	if (start > job->off) {
+		job->holes = true;
+		ar_hasher_zeros(&job->hasher, start - job->off);
+		lane->tally.hole_bytes += start - job->off;
+		job->off = start;
+	}
+	off_t hole = start < job->size ? sys_seek(job->src_fd, (off_t)start, SEEK_HOLE) : 0;
+	job->data_end = hole > (off_t)start ? (uint64_t)hole : job->size;
+	return start < job->size;
+}
+
+/* the length of the next read, 0 when there is nothing more to read */
+static size_t next_read(struct ar_lane *lane, struct job *job)
+{
+	uint64_t end = job->size;
+
+	if (job->off >= end)
+		return 0;
+	if (job->sparse && job->off >= job->data_end && !next_segment(lane, job))
+		return 0;
+	if (job->sparse)
+		end = AR_MIN(end, job->data_end);
+	return (size_t)AR_MIN(end - job->off, lane->cfg.buffer_bytes);
+}
+
+/* takes got bytes in the buffer on to the destination; false: the job has ended */
+static bool pass_on(struct ar_lane *lane, struct job *job, size_t got)
+{
+	int err = job->dst_fd < 0 ? create(lane, job) : 0;
+
+	if (err) {
+		failed(lane, job, err, AR_OP_CREATE, 1);
+		return false;
+	}
+	err = ar_write_data(lane, job->dst_fd, job->buf, got, job->off, in_place(lane, job));
+	if (err) {
+		failed(lane, job, err, AR_OP_WRITE, 1);
+		return false;
+	}
+	if (!(lane->cfg.flags & AR_LANE_NO_HASH))
+		ar_hasher_update(&job->hasher, job->buf, got);
+	job->off += got;
+	return true;
+}
+
+static bool opened(struct ar_lane *lane, struct job *job, long result)
+{
+	if (result < 0) {
+		failed(lane, job, (int)result, AR_OP_OPEN_FILE, 0);
+		return false;
+	}
+	job->src_fd = (int)result;
+	job->state = JOB_READ;
+	return !try_share(lane, job);
+}
+
+/*
+ * Goes on with a job whose pending operation answered result (of a read: bytes; 0
+ * with nothing asked for starts a round).  Returns when the job waits for the ring
+ * again or has ended.
+ */
+void ar_job_advance(struct ar_lane *lane, struct job *job, long result)
+{
+	if (job->state == JOB_OPEN) {
+		if (!opened(lane, job, result))
+			return;
+		result = 0;
+	}
+	for (;;) {
+		if (result == -EAGAIN)	/* the ring would not wait for it */
+			result = sys_read(job->src_fd, job->buf, job->asked, (off_t)job->off, 0);
+		if (result < 0) {
+			failed(lane, job, (int)result, AR_OP_READ, 0);
+			return;
+		}
+		if (job->asked && !result) {	/* it ends before its size */
+			complete(lane, job, 0, AR_METHOD_READ_WRITE);
+			return;
+		}
+		if (result && !job->off && (uint64_t)result == job->size && job->dst_fd < 0) {
+			job->off = job->size;	/* all of it in one buffer: the common case */
+			complete(lane, job, (size_t)result, AR_METHOD_READ_WRITE);
+			return;
+		}
+		if (result && !pass_on(lane, job, (size_t)result))
+			return;
+		size_t len = ar_stopped(lane) ? 0 : next_read(lane, job);
+		if (!len && ar_stopped(lane)) {
+			failed(lane, job, -EINTR, AR_OP_READ, 0);
+			return;
+		}
+		if (!len) {
+			complete(lane, job, 0, AR_METHOD_READ_WRITE);
+			return;
+		}
+		result = ar_io_read(lane, job, len);
+		if (result == AR_PENDING)
+			return;
+	}
+}
+
+static void begin(struct ar_lane *lane, struct job *job)
+{
+	job->src_fd = job->dst_fd = -1;
+	job->temp[0] = '\0';
+	job->reread = job->restarted = job->holes = false;
+	job->state = JOB_OPEN;
+	rewind_job(lane, job);
+	ar_want(lane->rules, job->row,
+		ar_change_dst_row(lane->batch, job->folder->pair, job->change), &job->want);
+	long r = ar_io_open(lane, job, ar_row_src_name(job->page, job->row));
+	if (r != AR_PENDING)
+		ar_job_advance(lane, job, r);
+}
+
+void ar_job_start(struct ar_lane *lane, struct folder *folder, struct ar_change *change)
+{
+	struct job *job = take_job(lane);
+
+	job->folder = folder;
+	job->change = change;
+	job->page = ar_src_page(lane->batch, folder->pair);
+	job->row = &ar_rows(job->page)[change->src_row];
+	job->tries = job->patience = 0;
+	job->beside = false;
+	folder->active++;
+	begin(lane, job);
+}

@@ -1,0 +1,299 @@
+/*
+ * folder.c - one directory while a lane works in it.
+ *
+ * A directory that is new at the destination and gets files of its own is staged:
+ * made under a temporary name with mode 0700, filled, given its attributes and
+ * renamed into place.  That saves the rename of each file in it, and nobody ever
+ * sees it half filled with what belongs to it directly.  Its subdirectories come
+ * later, in batches that start when this one has ended.
+ *
+ * Times, and a mode that would lock the lane out, wait for ar_folder_finish, when
+ * nothing will be written into the directory any more.
+ */
+#include <stdlib.h>
+
+#include "lane.h"
+
+#define DIR_FLAGS (O_RDONLY | O_DIRECTORY | O_NOFOLLOW)
+
+struct dst_path {		/* the directory's path below the destination root */
+	const char *path;
+	size_t len;
+	const char *name;	/* its last component */
+	size_t parent_len;
+};
+
+static struct dst_path path_of_pair(const struct ar_batch *batch, const struct ar_pair *pair)
+{
+	const struct ar_page *page = ar_dst_page(batch, pair);
+
+	if (!page)
+		page = ar_src_page(batch, pair);
+	struct dst_path p = { ar_page_str(page, page->path_off), page->path_len, NULL, 0 };
+	const char *slash = memrchr(p.path, '/', p.len);
+	p.name = slash ? slash + 1 : p.path;
+	p.parent_len = slash ? (size_t)(slash - p.path) : 0;
+	return p;
+}
+
+int ar_lane_parent(struct ar_lane *lane, const char *path, size_t len)
+{
+	if (lane->parent_fd >= 0 && lane->parent_len == len && !memcmp(lane->parent_path, path, len))
+		return lane->parent_fd;
+	if (lane->parent_fd >= 0)
+		close(lane->parent_fd);
+	lane->parent_fd = -1;
+	char *copy = malloc(len + 1);
+	if (!copy)
+		return -ENOMEM;
+	int fd = ar_open_beneath(lane->batch->dst_root, path, len, DIR_FLAGS);
+	if (fd < 0) {
+		free(copy);
+		return fd;
+	}
+	free(lane->parent_path);
+	memcpy(copy, path, len);
+	lane->parent_path = copy;
+	lane->parent_len = len;
+	lane->parent_fd = fd;
+	return fd;
+}
+
+static bool has_work_of_its_own(const struct ar_lane *lane, const struct ar_pair *pair)
+{
+	const struct ar_change *change = lane->batch->changes + pair->change_first;
+
+	for (uint32_t i = 0; i < pair->change_count; i++)
+		if (change[i].state == AR_STATE_PLANNED)
+			return true;
+	return false;
+}
+
+static void want_folder(const struct ar_lane *lane, const struct ar_row *self,
+			const struct ar_row *dst, bool filled, struct ar_want *want)
+{
+	ar_want(lane->rules, self, dst, want);
+	if (!filled && lane->euid)	/* root needs no permission to fill it */
+		want->mode |= 0700;
+}
+
+/* a new directory's owner, mode, xattrs and ACLs; times wait for the end */
+static int dress(struct ar_lane *lane, struct folder *folder, int fd, int *op)
+{
+	const struct ar_row *self = &ar_src_page(lane->batch, folder->pair)->self;
+	struct attr_target at = {
+		.fd = fd, .path_fd = -1, .dir_fd = -1, .name = "",
+		.src_fd = folder->src_fd, .src_dir_fd = -1, .src_name = "",
+		.pair = folder->index, .row = AR_NONE, .fresh = true, .no_times = true,
+	};
+	struct ar_want want;
+
+	want_folder(lane, self, NULL, false, &want);
+	return ar_attr_apply(lane, &at, self, &want, op);
+}
+
+static int open_source(struct ar_lane *lane, struct folder *folder, int *op)
+{
+	const struct ar_page *page = ar_src_page(lane->batch, folder->pair);
+
+	*op = AR_OP_OPEN_DIR;
+	folder->src_fd = ar_open_beneath(lane->batch->src_root, ar_page_str(page, page->path_off),
+					 page->path_len, O_RDONLY | O_DIRECTORY);
+	return AR_MIN(folder->src_fd, 0);
+}
+
+/* a directory that someone else wrote may deny its own owner to work in it */
+static void let_owner_in(struct ar_lane *lane, struct folder *folder)
+{
+	struct stat st;
+
+	if (!lane->euid || !(lane->rules->keep & AR_KEEP_PERMS) || !folder->pair->change_count)
+		return;
+	if (!sys_fstat(folder->dst_fd, &st) && st.st_uid == lane->euid &&
+	    (st.st_mode & 0700) != 0700)
+		(void)sys_fchmod(folder->dst_fd, (st.st_mode & 07777) | 0700);
+}
+
+static int make_in_place(struct ar_lane *lane, struct folder *folder, int parent_fd,
+			 const char *name, int *op)
+{
+	int err = sys_mkdir(parent_fd, name, 0700);
+
+	*op = AR_OP_MKDIR;
+	if (err && err != -EEXIST)
+		return err;
+	folder->dst_fd = sys_open(AR_OP_OPEN_TARGET, parent_fd, name, DIR_FLAGS, 0);
+	if (folder->dst_fd < 0)
+		return folder->dst_fd;
+	return dress(lane, folder, folder->dst_fd, op);
+}
+
+static int make_staged(struct ar_lane *lane, struct folder *folder, int parent_fd, int *op)
+{
+	*op = AR_OP_MKDIR;
+	folder->parent_fd = fcntl(parent_fd, F_DUPFD_CLOEXEC, 0);
+	if (folder->parent_fd < 0)
+		return -errno;
+	ar_temp_name(lane, folder->temp);
+	int err = sys_mkdir(folder->parent_fd, folder->temp, 0700);
+	if (err)
+		return err;
+	folder->staged = true;
+	folder->dst_fd = sys_open(AR_OP_OPEN_TARGET, folder->parent_fd, folder->temp, DIR_FLAGS, 0);
+	return AR_MIN(folder->dst_fd, 0);
+}
+
+static int make_directory(struct ar_lane *lane, struct folder *folder, int *op)
+{
+	struct dst_path p = path_of_pair(lane->batch, folder->pair);
+	int parent_fd = ar_lane_parent(lane, p.path, p.parent_len);
+
+	*op = AR_OP_OPEN_DIR;
+	if (parent_fd < 0)
+		return parent_fd;
+	if (has_work_of_its_own(lane, folder->pair) || (folder->pair->flags & AR_PAIR_REPLACE))
+		return make_staged(lane, folder, parent_fd, op);
+	return make_in_place(lane, folder, parent_fd, p.name, op);
+}
+
+static void close_all(struct folder *folder)
+{
+	if (folder->src_fd >= 0)
+		close(folder->src_fd);
+	if (folder->dst_fd >= 0)
+		close(folder->dst_fd);
+	if (folder->parent_fd >= 0)
+		close(folder->parent_fd);
+	folder->src_fd = folder->dst_fd = folder->parent_fd = -1;
+	folder->open = false;
+}
+
+/* removes a staged directory and the files that this lane made in it */
+static void unstage(struct folder *folder)
+{
+	int fd = folder->dst_fd >= 0 ? fcntl(folder->dst_fd, F_DUPFD_CLOEXEC, 0) : -1;
+	DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
+
+	if (dir) {
+		for (struct dirent *e; (e = readdir(dir));)
+			if (strcmp(e->d_name, ".") && strcmp(e->d_name, ".."))
+				(void)sys_unlink(folder->dst_fd, e->d_name);
+		closedir(dir);
+	} else if (fd >= 0) {
+		close(fd);
+	}
+	(void)sys_rmdir(folder->parent_fd, folder->temp);
+	folder->staged = false;
+}
+
+int ar_folder_open(struct ar_lane *lane, struct folder *folder, int *op)
+{
+	struct ar_pair *pair = folder->pair;
+	bool extended = lane->rules->keep & (AR_KEEP_XATTRS | AR_KEEP_ACLS);
+	int err = 0;
+
+	folder->src_fd = folder->dst_fd = folder->parent_fd = -1;
+	folder->active = 0;
+	folder->staged = folder->issued = false;
+	if (has_work_of_its_own(lane, pair) || (extended && (pair->flags & AR_PAIR_NEW)))
+		err = open_source(lane, folder, op);
+	if (!err && (pair->flags & AR_PAIR_NEW) && !(pair->flags & AR_PAIR_ROOT)) {
+		err = make_directory(lane, folder, op);
+	} else if (!err) {
+		struct dst_path p = path_of_pair(lane->batch, pair);
+		*op = AR_OP_OPEN_TARGET;
+		folder->dst_fd = ar_open_beneath(lane->batch->dst_root, p.path, p.len, DIR_FLAGS);
+		err = AR_MIN(folder->dst_fd, 0);
+		if (!err)
+			let_owner_in(lane, folder);
+	}
+	if (err) {
+		if (folder->staged)
+			unstage(folder);
+		close_all(folder);
+		return err;
+	}
+	folder->open = true;
+	return 0;
+}
+
+/* the directory appeared meanwhile by another hand: what we made moves into it */
+static int merge(struct folder *folder, const char *name, int *op)
+{
+	int into = sys_open(AR_OP_OPEN_TARGET, folder->parent_fd, name, DIR_FLAGS, 0);
+	int fd = fcntl(folder->dst_fd, F_DUPFD_CLOEXEC, 0);
+	DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
+	int err = into < 0 ? into : dir ? 0 : -ENOMEM;
+
+	*op = AR_OP_RENAME;
+	for (struct dirent *e; !err && (e = readdir(dir));)
+		if (strcmp(e->d_name, ".") && strcmp(e->d_name, ".."))
+			err = sys_rename(folder->dst_fd, e->d_name, into, e->d_name, 0);
+	if (!err)
+		err = sys_rmdir(folder->parent_fd, folder->temp);
+	if (dir)
+		closedir(dir);
+	else if (fd >= 0)
+		close(fd);
+	if (into >= 0)
+		close(into);
+	return err;
+}
+
+int ar_folder_close(struct ar_lane *lane, struct folder *folder, int *op)
+{
+	int err = 0;
+
+	if (folder->staged) {
+		struct dst_path p = path_of_pair(lane->batch, folder->pair);
+
+		err = dress(lane, folder, folder->dst_fd, op);
+		if (!err)
+			err = ar_place(folder->parent_fd, folder->temp, folder->parent_fd, p.name,
+				       true, op);
+		if (err == -EEXIST)
+			err = merge(folder, p.name, op);
+		if (err)
+			unstage(folder);
+	}
+	close_all(folder);
+	return err;
+}
+
+int ar_folder_finish(struct ar_lane *lane, struct ar_pair *pair, int *op)
+{
+	struct folder folder = {
+		.pair = pair, .index = (uint32_t)(pair - lane->batch->pairs),
+		.src_fd = -1, .dst_fd = -1, .parent_fd = -1,
+	};
+	const struct ar_row *self = &ar_src_page(lane->batch, pair)->self;
+	struct dst_path p = path_of_pair(lane->batch, pair);
+	struct ar_row now = *self;
+	struct ar_want want;
+	struct stat st;
+	int err = 0;
+
+	*op = AR_OP_OPEN_TARGET;
+	folder.dst_fd = ar_open_beneath(lane->batch->dst_root, p.path, p.len, DIR_FLAGS);
+	if (folder.dst_fd < 0)
+		return folder.dst_fd;
+	/* a new one got its xattrs when it was made */
+	if (!(pair->self.why & AR_WHY_NEW) && (pair->self.why & (AR_WHY_XATTR | AR_WHY_ACL)))
+		err = open_source(lane, &folder, op);
+	if (!err && (err = sys_fstat(folder.dst_fd, &st)))
+		*op = AR_OP_STAT;
+	if (!err) {
+		now.mode = st.st_mode;
+		now.uid = st.st_uid;
+		now.gid = st.st_gid;
+		want_folder(lane, self, pair->self.why & AR_WHY_NEW ? NULL : &now, true, &want);
+		struct attr_target at = {
+			.fd = folder.dst_fd, .path_fd = -1, .dir_fd = -1, .name = "",
+			.src_fd = folder.src_fd, .src_dir_fd = -1, .src_name = "",
+			.pair = folder.index, .row = AR_NONE, .fresh = pair->self.why & AR_WHY_NEW,
+		};
+		err = ar_attr_apply(lane, &at, self, &want, op);
+	}
+	close_all(&folder);
+	return err;
+}

@@ -1,0 +1,221 @@
+/*
+ * lane.h - what the files of the executor share.
+ *
+ * A lane is one thread with one ring and its buffers.  It takes a batch, opens
+ * its directories one after the other and starts a job for each change.  What
+ * needs no data (links, nodes, attributes) is done at once.  A regular file is
+ * a job that goes through
+ *
+ *	open source -> read -> create -> write ... read -> write -> attributes -> place
+ *
+ * where opening and reading may wait on the ring while other jobs go on.  All
+ * that changes the destination is plain calls: the kernel would hand them to
+ * worker threads (design.md, section 4).
+ *
+ * A directory that is new at the destination is made under a temporary name,
+ * filled with its own files, and appears by one rename ("staged"); in a directory
+ * that exists each file is made under a temporary name and renamed.
+ */
+#ifndef ARSYNC_LANE_H
+#define ARSYNC_LANE_H
+
+#include <liburing.h>
+
+#include "sys.h"
+#include "hash.h"
+
+#define AR_PENDING (-4095L)	/* the ring has it: the answer comes later */
+#define AR_TRIES 4		/* of an operation that fails for a passing reason */
+#define AR_TEMP_MAX 64		/* ".arsync.<24 digits>.<lane>-<number>" */
+
+enum job_state { JOB_FREE, JOB_OPEN, JOB_READ };
+
+struct folder {			/* a pair while a lane works in it */
+	struct ar_pair *pair;
+	uint32_t index;		/* of the pair in the batch */
+	int src_fd;
+	int dst_fd;		/* the staged directory, or the one in place */
+	int parent_fd;		/* of a staged directory, else -1 */
+	uint32_t active;	/* jobs under way in it */
+	uint32_t landed;	/* changes that made an entry in it */
+	bool issued;		/* no further jobs will start */
+	bool open;
+	bool staged;
+	char temp[AR_TEMP_MAX];	/* name of the staged directory */
+};
+
+struct job {			/* a regular file on its way */
+	enum job_state state;
+	struct folder *folder;
+	struct ar_change *change;
+	const struct ar_page *page;
+	const struct ar_row *row;
+	struct ar_want want;
+	int src_fd;
+	int dst_fd;		/* -1 until the first data is there */
+	int dst_dir_fd;		/* where the temporary name lives */
+	char temp[AR_TEMP_MAX];	/* "": made under its final name */
+	uint8_t *buf;
+	uint64_t off;		/* of the read under way */
+	uint32_t asked;
+	uint64_t size;		/* to be read, as of the last stat */
+	uint64_t data_end;	/* of the data segment being read, in a sparse file */
+	struct stat before;	/* of the second round */
+	struct ar_row seen;	/* the source row of the second round */
+	bool reread;		/* in the second round, after the first one's file changed */
+	bool restarted;		/* the destination may be longer than what is read now */
+	bool sparse;		/* the source may have holes */
+	bool holes;		/* at least one was passed over */
+	bool beside;		/* the temporary directory is of no use for this file */
+	uint8_t tries;		/* after transient errors */
+	uint8_t patience;	/* after a lack of descriptors or memory */
+	struct ar_hasher hasher;
+};
+
+struct ar_lane {
+	struct ar_lane_config cfg;
+	const struct ar_rules *rules;
+	struct io_uring ring;
+	bool has_ring;
+	bool buffers_registered;
+	atomic_int stop;
+	int fatal;		/* -errno that ends the run */
+	uint32_t euid, egid;
+	uint64_t serial;	/* of temporary names */
+	uint8_t *arena;		/* all buffers */
+	size_t arena_bytes;
+	struct job *jobs;
+	uint32_t *free_jobs;	/* a stack: the buffer used last is the warmest */
+	uint32_t free_count;
+	uint32_t job_count;
+	uint32_t limit;		/* jobs in flight at most; sinks when resources run out */
+	uint32_t unsubmitted;
+	int pipe_fds[2];	/* for splice, -1 until needed */
+	uint64_t blocking_dev;	/* st_dev where reads never wait (tmpfs), see ring.c */
+	uint64_t no_clone_dev;	/* st_dev from which FICLONE was refused, see method.c */
+	struct ar_batch *batch;
+	struct folder *folders;
+	uint32_t folder_room;
+	struct {		/* jobs to start again when others have ended */
+		struct folder *folder;
+		struct ar_change *change;
+	} *again;
+	uint32_t again_count;
+	char *xattr_space;	/* AR_XATTR_SPACE bytes of attr.c, NULL until needed */
+	struct {		/* a first name that can take no more links, and its successor */
+		char *from, *to;
+	} relink[16];
+	uint32_t relink_count;
+	int parent_fd;		/* the last parent directory that was opened, and its path */
+	char *parent_path;
+	size_t parent_len;
+	struct ar_tally tally;
+};
+
+static inline bool ar_is_transient(int err)
+{
+	return err == -EAGAIN || err == -EBUSY || err == -ESTALE || err == -ETIMEDOUT;
+}
+
+static inline bool ar_is_exhausted(int err)
+{
+	return err == -EMFILE || err == -ENFILE || err == -ENOMEM;
+}
+
+/* what no other file can survive either */
+static inline bool ar_is_fatal(int err)
+{
+	return err == -ENOSPC || err == -EDQUOT || err == -EROFS;
+}
+
+static inline bool ar_stopped(const struct ar_lane *lane)
+{
+	return atomic_load_explicit(&lane->stop, memory_order_relaxed) || lane->fatal;
+}
+
+static inline const struct ar_row *ar_change_dst_row(const struct ar_batch *batch,
+						     const struct ar_pair *pair,
+						     const struct ar_change *change)
+{
+	const struct ar_page *page = ar_dst_page(batch, pair);
+
+	return page && change->dst_row != AR_NONE ? &ar_rows(page)[change->dst_row] : NULL;
+}
+
+/* ------------------------------------------------------------------- ring.c */
+int ar_ring_open(struct ar_lane *lane);
+void ar_ring_close(struct ar_lane *lane);
+long ar_io_open(struct ar_lane *lane, struct job *job, const char *name);
+long ar_io_read(struct ar_lane *lane, struct job *job, size_t len);
+int ar_ring_submit(struct ar_lane *lane);
+/* waits for one completion at least and gives each to ar_job_advance */
+int ar_ring_reap(struct ar_lane *lane, bool wait);
+
+/* ------------------------------------------------------------------- file.c */
+void ar_job_start(struct ar_lane *lane, struct folder *folder, struct ar_change *change);
+void ar_job_advance(struct ar_lane *lane, struct job *job, long result);
+
+/* ------------------------------------------------------------------- node.c */
+int ar_node_make(struct ar_lane *lane, struct folder *folder, struct ar_change *change, int *op);
+int ar_node_link(struct ar_lane *lane, struct folder *folder, struct ar_change *change, int *op);
+int ar_node_meta(struct ar_lane *lane, struct folder *folder, struct ar_change *change, int *op);
+
+/* ----------------------------------------------------------------- folder.c */
+int ar_folder_open(struct ar_lane *lane, struct folder *folder, int *op);
+int ar_folder_close(struct ar_lane *lane, struct folder *folder, int *op);
+int ar_folder_finish(struct ar_lane *lane, struct ar_pair *pair, int *op);
+
+/* ------------------------------------------------------------------ place.c */
+void ar_temp_name(struct ar_lane *lane, char *out);
+/*
+ * Renames temp over name.  Where something of another type stands there it is
+ * exchanged and removed, a directory only when it is empty (-ENOTEMPTY).
+ */
+int ar_place(int temp_fd, const char *temp, int dir_fd, const char *name, bool is_dir, int *op);
+
+/* ------------------------------------------------------------------- attr.c */
+struct attr_target {		/* what gets attributes, and whose they are */
+	int fd;			/* open for reading or writing, or -1: */
+	int path_fd;		/* O_PATH of the object itself, or -1: */
+	int dir_fd;		/* where name is; for symlinks only */
+	const char *name;
+	int src_fd;		/* the source, open for reading, or -1: */
+	int src_dir_fd;		/* where src_name is; -1 when there is no need to read it */
+	const char *src_name;
+	uint32_t pair;		/* of the batch, for problems */
+	uint32_t row;
+	bool fresh;		/* made by this run: nothing to be removed from it */
+	bool no_times;		/* a directory that is not complete yet */
+};
+/*
+ * Sets owner, xattrs, ACLs, mode and times, in the order that the kernel's side
+ * effects demand: chown clears setuid and capabilities, an ACL moves the mode, and
+ * everything but utimes moves nothing that utimes sets.  What the destination
+ * cannot hold is a warning; -errno only when the file is not fit to be used.
+ */
+int ar_attr_apply(struct ar_lane *lane, const struct attr_target *at, const struct ar_row *row,
+		  const struct ar_want *want, int *op);
+
+/* ---------------------------------------------------------------- method.c */
+/* is anything but reading and writing to be tried for a file from dev? */
+bool ar_method_shares(const struct ar_lane *lane, int method, uint64_t dev);
+/* all of a file; 0: content is there, 1: not possible here (part of it may be), -errno */
+int ar_method_share(struct ar_lane *lane, int method, uint64_t dev, int src_fd, int dst_fd,
+		    uint64_t size, int *used, int *op);
+/* len bytes at off by copy_file_range or splice, likewise */
+int ar_method_range(struct ar_lane *lane, int method, int src_fd, int dst_fd, uint64_t off,
+		    uint64_t len, int *op);
+
+/* ------------------------------------------------------------------ lane.c */
+void ar_change_done(struct ar_lane *lane, struct folder *folder, struct ar_change *change);
+/* records the failure of a change, or of the folder itself when change is NULL */
+void ar_change_failed(struct ar_lane *lane, struct folder *folder, struct ar_change *change,
+		      int err, int op, int side);
+void ar_warn(struct ar_lane *lane, uint32_t pair, uint32_t row, int kind, int op, int err);
+/* opens the directory at path beneath the destination, one descriptor is kept for siblings */
+int ar_lane_parent(struct ar_lane *lane, const char *path, size_t len);
+void ar_limit_take(struct ar_limit *limit, uint64_t bytes);
+int ar_write_data(struct ar_lane *lane, int fd, const uint8_t *buf, size_t len, uint64_t off,
+		  bool holes);
+
+#endif

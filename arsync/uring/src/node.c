@@ -1,0 +1,196 @@
+/*
+ * node.c - what has no content to copy: symlinks, fifos, sockets, devices, further
+ * names of a file, and entries of which only attributes change.
+ */
+#include <stdlib.h>
+#include <sys/sysmacros.h>
+
+#include "lane.h"
+
+/* where an entry is made: under its own name in a staged directory, else beside it */
+static const char *name_to_make(struct ar_lane *lane, const struct folder *folder,
+				const char *name, char *temp)
+{
+	if (folder->staged)
+		return name;
+	ar_temp_name(lane, temp);
+	return temp;
+}
+
+static int make_entry(const struct ar_page *page, const struct ar_row *row, int dir_fd,
+		      const char *name, int *op)
+{
+	if (S_ISLNK(row->mode)) {
+		*op = AR_OP_SYMLINK;
+		return sys_symlink(ar_page_str(page, row->link_off), dir_fd, name);
+	}
+	*op = AR_OP_MKNOD;
+	return sys_mknod(dir_fd, name, (row->mode & S_IFMT) | 0600,
+			 makedev(row->rdev_major, row->rdev_minor));
+}
+
+static int dress(struct ar_lane *lane, struct folder *folder, struct ar_change *change,
+		 const char *name, bool fresh, int *op)
+{
+	const struct ar_page *page = ar_src_page(lane->batch, folder->pair);
+	const struct ar_row *row = &ar_rows(page)[change->src_row];
+	struct attr_target at = {
+		.fd = -1, .path_fd = -1, .dir_fd = folder->dst_fd, .name = name,
+		.src_fd = -1, .src_dir_fd = folder->src_fd, .src_name = ar_row_src_name(page, row),
+		.pair = folder->index, .row = change->src_row, .fresh = fresh,
+	};
+	const struct ar_row *old = fresh ? NULL
+					 : ar_change_dst_row(lane->batch, folder->pair, change);
+	struct ar_want want;
+	struct stat st;
+	int err = 0;
+
+	ar_want(lane->rules, row, old, &want);
+	at.path_fd = sys_open(AR_OP_OPEN_TARGET, folder->dst_fd, name, O_PATH | O_NOFOLLOW, 0);
+	*op = AR_OP_OPEN_TARGET;
+	if (at.path_fd < 0)
+		return at.path_fd;
+	err = sys_fstat(at.path_fd, &st);
+	if (!err && (st.st_mode & S_IFMT) != (row->mode & S_IFMT))
+		err = -ENOENT;	/* replaced meanwhile: not the entry that was compared */
+	/* a followed source is not what its name says: read through it */
+	if (!err && (row->flags & AR_ROW_FOLLOWED) && folder->src_fd >= 0) {
+		at.src_fd = sys_open(AR_OP_OPEN_FILE, folder->src_fd, at.src_name, O_PATH, 0);
+		err = AR_MIN(at.src_fd, 0);
+	}
+	if (!err)
+		err = ar_attr_apply(lane, &at, row, &want, op);
+	if (at.src_fd >= 0)
+		close(at.src_fd);
+	close(at.path_fd);
+	return err;
+}
+
+int ar_node_make(struct ar_lane *lane, struct folder *folder, struct ar_change *change, int *op)
+{
+	const struct ar_page *page = ar_src_page(lane->batch, folder->pair);
+	const struct ar_row *row = &ar_rows(page)[change->src_row];
+	const char *name = ar_row_name(page, row);
+	char temp[AR_TEMP_MAX];
+	const char *made = name_to_make(lane, folder, name, temp);
+
+	int err = make_entry(page, row, folder->dst_fd, made, op);
+	if (err)
+		return err;
+	err = dress(lane, folder, change, made, true, op);
+	if (!err && made != name)
+		err = ar_place(folder->dst_fd, made, folder->dst_fd, name, false, op);
+	if (err)
+		(void)sys_unlink(folder->dst_fd, made);
+	return err;
+}
+
+int ar_node_meta(struct ar_lane *lane, struct folder *folder, struct ar_change *change, int *op)
+{
+	const struct ar_page *page = ar_src_page(lane->batch, folder->pair);
+	const struct ar_row *row = &ar_rows(page)[change->src_row];
+
+	return dress(lane, folder, change, ar_row_name(page, row), false, op);
+}
+
+/* -------------------------------------------------------------- hard links */
+
+static const char *successor(const struct ar_lane *lane, const char *first)
+{
+	for (uint32_t i = 0; i < lane->relink_count; i++)
+		if (!strcmp(lane->relink[i].from, first))
+			return lane->relink[i].to;
+	return first;
+}
+
+/* from now on, further names of first are linked to this change's own file */
+static void succeed(struct ar_lane *lane, const struct ar_page *page, const char *first,
+		    const char *name)
+{
+	uint32_t slots = sizeof(lane->relink) / sizeof(*lane->relink);
+	uint32_t i;
+
+	for (i = 0; i < lane->relink_count; i++)
+		if (!strcmp(lane->relink[i].from, first))
+			break;
+	if (i == slots)		/* rare beyond reason: each further name is a copy then */
+		return;
+	char *to = malloc(page->path_len + strlen(name) + 2);
+	char *from = i < lane->relink_count ? lane->relink[i].from : strdup(first);
+	if (!to || !from) {
+		free(to);
+		if (i == lane->relink_count)
+			free(from);
+		return;
+	}
+	memcpy(to, ar_page_str(page, page->path_off), page->path_len);
+	if (page->path_len)
+		to[page->path_len] = '/';
+	strcpy(to + page->path_len + (page->path_len ? 1 : 0), name);
+	if (i < lane->relink_count)
+		free(lane->relink[i].to);
+	else
+		lane->relink_count++;
+	lane->relink[i].from = from;
+	lane->relink[i].to = to;
+}
+
+static int open_first(struct ar_lane *lane, const char *first, const char **name)
+{
+	const char *slash = strrchr(first, '/');
+	size_t len = slash ? (size_t)(slash - first) : 0;
+
+	*name = slash ? slash + 1 : first;
+	return ar_open_beneath(lane->batch->dst_root, first, len, O_PATH | O_DIRECTORY);
+}
+
+static int link_over(struct ar_lane *lane, int first_fd, const char *first_name,
+		     struct folder *folder, const char *name, int *op)
+{
+	char temp[AR_TEMP_MAX];
+	struct stat first, old;
+	int err = sys_fstatat(first_fd, first_name, &first, AT_SYMLINK_NOFOLLOW);
+
+	*op = AR_OP_LINK;
+	if (err)
+		return err;
+	err = sys_fstatat(folder->dst_fd, name, &old, AT_SYMLINK_NOFOLLOW);
+	if (err == -ENOENT)
+		return sys_link(first_fd, first_name, folder->dst_fd, name);
+	if (err)
+		return err;
+	if (first.st_dev == old.st_dev && first.st_ino == old.st_ino)
+		return 0;
+	ar_temp_name(lane, temp);
+	err = sys_link(first_fd, first_name, folder->dst_fd, temp);
+	if (err)
+		return err;
+	err = ar_place(folder->dst_fd, temp, folder->dst_fd, name, false, op);
+	/* rename does nothing between two names of one inode, and leaves both */
+	if (sys_unlink(folder->dst_fd, temp) == 0 || err)
+		return err;
+	return 0;
+}
+
+int ar_node_link(struct ar_lane *lane, struct folder *folder, struct ar_change *change, int *op)
+{
+	const struct ar_page *page = ar_src_page(lane->batch, folder->pair);
+	const struct ar_row *row = &ar_rows(page)[change->src_row];
+	const char *name = ar_row_name(page, row);
+	const char *first = (const char *)lane->batch->aux + change->aux;
+	const char *first_name;
+
+	*op = AR_OP_OPEN_TARGET;
+	int fd = open_first(lane, successor(lane, first), &first_name);
+	int err = fd;
+	if (fd >= 0) {
+		err = link_over(lane, fd, first_name, folder, name, op);
+		close(fd);
+	}
+	/* no more names for it, or it is not there: a copy takes the first one's place */
+	if (err == -EMLINK || err == -ENOENT || err == -EXDEV || err == -EPERM) {
+		succeed(lane, page, first, name);
+		return 1;
+	}
+	return err;
+}

@@ -1,0 +1,82 @@
+/*
+ * place.c - temporary names, and how what they hold takes its place.
+ *
+ * A temporary name is ".arsync.<run>.<lane>-<n>": never made from the final name,
+ * which may already be as long as a name can be.
+ */
+#include <stdio.h>
+
+#include "lane.h"
+
+#ifndef RENAME_NOREPLACE
+#define RENAME_NOREPLACE (1 << 0)
+#define RENAME_EXCHANGE (1 << 1)
+#endif
+
+void ar_temp_name(struct ar_lane *lane, char *out)
+{
+	snprintf(out, AR_TEMP_MAX, ".arsync.%s.%u-%llx", lane->cfg.run, lane->cfg.lane,
+		 (unsigned long long)++lane->serial);
+}
+
+static int directory_is_empty(int dir_fd, const char *name)
+{
+	int fd = sys_open(AR_OP_OPEN_TARGET, dir_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
+	if (fd < 0)
+		return fd;
+	DIR *dir = fdopendir(fd);
+	if (!dir) {
+		close(fd);
+		return -ENOMEM;
+	}
+	int empty = 1;
+	for (struct dirent *e; empty && (e = readdir(dir));)
+		empty = !strcmp(e->d_name, ".") || !strcmp(e->d_name, "..");
+	closedir(dir);
+	return empty;
+}
+
+/* puts temp where an entry of another type stands, and removes that one */
+static int exchange(int temp_fd, const char *temp, int dir_fd, const char *name, bool old_is_dir)
+{
+	int err = sys_rename(temp_fd, temp, dir_fd, name, RENAME_EXCHANGE);
+
+	if (err == -EINVAL || err == -ENOSYS) {	/* a filesystem without exchange */
+		err = old_is_dir ? sys_rmdir(dir_fd, name) : sys_unlink(dir_fd, name);
+		return err ? err : sys_rename(temp_fd, temp, dir_fd, name, 0);
+	}
+	if (err)
+		return err;
+	err = old_is_dir ? sys_rmdir(temp_fd, temp) : sys_unlink(temp_fd, temp);
+	if (err)	/* somebody filled it meanwhile: as it was */
+		(void)sys_rename(temp_fd, temp, dir_fd, name, RENAME_EXCHANGE);
+	return err;
+}
+
+int ar_place(int temp_fd, const char *temp, int dir_fd, const char *name, bool is_dir, int *op)
+{
+	/* an empty directory would silently give way to another one: NOREPLACE */
+	int err = sys_rename(temp_fd, temp, dir_fd, name, is_dir ? RENAME_NOREPLACE : 0);
+
+	*op = AR_OP_RENAME;
+	if (is_dir && err == -EINVAL)
+		err = sys_rename(temp_fd, temp, dir_fd, name, 0);
+	if (err != -EISDIR && err != -ENOTDIR && err != -ENOTEMPTY && err != -EEXIST)
+		return err;
+
+	struct stat st;
+	int rc = sys_fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW);
+	if (rc)
+		return rc;
+	bool old_is_dir = S_ISDIR(st.st_mode);
+	if (old_is_dir && is_dir)
+		return -EEXIST;	/* the caller merges */
+	if (old_is_dir) {
+		rc = directory_is_empty(dir_fd, name);
+		if (rc <= 0) {
+			*op = AR_OP_RMDIR;
+			return rc ? rc : -ENOTEMPTY;
+		}
+	}
+	return exchange(temp_fd, temp, dir_fd, name, old_is_dir);
+}
