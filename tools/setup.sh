@@ -91,6 +91,7 @@ install_run() {
     say "arsync, what it imports, and its C module"
     pip_install 'setuptools>=77' 'cffi>=1.15'
     install_checkout
+    try_import
     stamp built
     stamp ready-run "$checkout"
 }
@@ -127,7 +128,13 @@ build_native() {
     : >"$venv/.started"
     say "building the C module"
     (cd "$checkout" && logged "$venv/bin/python" setup.py --quiet build_ext --inplace) || exit
+    try_import
     stamp built
+}
+
+# The linker takes undefined symbols in a module; the import does not.
+try_import() {
+    logged "$venv/bin/python" -I -c 'import arsync.uring._native'
 }
 
 install_checkout() { # [EXTRAS]
