@@ -92,6 +92,7 @@ class State(enum.IntEnum):
     DONE = 2
     FAILED = 3
     SKIPPED = 4
+    BIG = 5
 
 
 class Method(enum.IntEnum):

@@ -107,10 +107,11 @@ struct ar_page {		/* rows follow, then the arena of names, then the path */
 #define AR_WHY_CONTENT 4096	/* the data is to be written */
 
 #define AR_STATE_PLANNED 0
-#define AR_STATE_LATER 1	/* waits for a phase of its own: big file or hard link */
+#define AR_STATE_LATER 1	/* a hard link: waits until all first names are there */
 #define AR_STATE_DONE 2
 #define AR_STATE_FAILED 3	/* the batch holds the problem */
 #define AR_STATE_SKIPPED 4	/* not tried: its directory failed, or the run stopped */
+#define AR_STATE_BIG 5		/* left by ar_lane_run for ar_big_open */
 
 #define AR_METHOD_NONE 0
 #define AR_METHOD_REFLINK 1
@@ -230,6 +231,7 @@ struct ar_batch {
 	uint32_t change_count, change_room;
 	uint32_t child_count, child_room;
 	uint32_t problem_count, problem_room;
+	uint32_t big_count;		/* changes that ar_lane_run left as AR_STATE_BIG */
 	ar_root *src_root;		/* set by whoever fills the batch */
 	ar_root *dst_root;
 	struct ar_tally tally;		/* of the scan and the diff of this batch */

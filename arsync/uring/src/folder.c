@@ -62,9 +62,10 @@ int ar_lane_parent(struct ar_lane *lane, const char *path, size_t len)
 static bool has_work_of_its_own(const struct ar_lane *lane, const struct ar_pair *pair)
 {
 	const struct ar_change *change = lane->batch->changes + pair->change_first;
+	const struct ar_page *page = ar_src_page(lane->batch, pair);
 
 	for (uint32_t i = 0; i < pair->change_count; i++)
-		if (change[i].state == AR_STATE_PLANNED)
+		if (change[i].state == AR_STATE_PLANNED && !ar_is_big(page, &change[i]))
 			return true;
 	return false;
 }

@@ -386,6 +386,18 @@ static bool has_work(const struct ar_pair *pair)
 	return pair->change_count || ((pair->flags & AR_PAIR_NEW) && !(pair->flags & AR_PAIR_ROOT));
 }
 
+/* a big file is for all lanes, when its directory is in place */
+static bool leave_big(struct ar_lane *lane, const struct ar_pair *pair, struct ar_change *change)
+{
+	const struct ar_page *page = ar_src_page(lane->batch, pair);
+
+	if (!ar_is_big(page, change))
+		return false;
+	change->state = AR_STATE_BIG;
+	lane->batch->big_count++;
+	return true;
+}
+
 static void run_folder(struct ar_lane *lane, uint32_t index)
 {
 	struct folder *folder = &lane->folders[index];
@@ -403,6 +415,8 @@ static void run_folder(struct ar_lane *lane, uint32_t index)
 		return;
 	for (uint32_t i = 0; i < pair->change_count; i++) {
 		if (change[i].state != AR_STATE_PLANNED)
+			continue;
+		if (leave_big(lane, pair, &change[i]))
 			continue;
 		if (ar_stopped(lane))
 			change[i].state = AR_STATE_SKIPPED;

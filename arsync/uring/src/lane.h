@@ -142,6 +142,12 @@ static inline const struct ar_row *ar_change_dst_row(const struct ar_batch *batc
 	return page && change->dst_row != AR_NONE ? &ar_rows(page)[change->dst_row] : NULL;
 }
 
+static inline bool ar_is_big(const struct ar_page *page, const struct ar_change *change)
+{
+	return change->kind == AR_CHANGE_DATA &&
+	       ar_rows(page)[change->src_row].size >= AR_BIG_BYTES;
+}
+
 /* ------------------------------------------------------------------- ring.c */
 int ar_ring_open(struct ar_lane *lane);
 void ar_ring_close(struct ar_lane *lane);
