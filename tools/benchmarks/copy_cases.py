@@ -96,7 +96,7 @@ CASES = (
         references=("cp --reflink",),
     ),
     _MEMORY(
-        "memory-one-directory",
+        "memory-one-dir",
         title="empty files in one directory",
         source="one-directory",
         is_started=file_exists_below,
@@ -108,7 +108,7 @@ CASES = (
         is_started=file_exists_below,
     ),
     _MEMORY(
-        "memory-directories",
+        "memory-dirs",
         title="empty directories in one directory",
         source="directories",
         is_started=nested_directory_exists_below,

@@ -94,7 +94,8 @@ def run(arguments: argparse.Namespace) -> int:
         is_quick=arguments.quick,
     )
     today = datetime.date.today().isoformat()
-    stem = f"copy-{today}-{options.filesystem}" + ("-quick" if options.is_quick else "")
+    name = f"copy-{today}-{options.filesystem}" + ("-quick" if options.is_quick else "")
+    stem = _unused_stem(arguments.out, name)
     with tempfile.TemporaryDirectory(prefix="arsync-bench-") as build, work_directory() as work:
         programs = find_programs(Path(build), arguments.arsync)
         return _Command(options, programs, arguments.out, stem, today).run(
@@ -171,6 +172,15 @@ class _Command:
         if swap_is_on():
             remarks.append("Swap is on: parts of an image may have been swapped out.")
         return remarks
+
+
+def _unused_stem(out: Path, name: str) -> str:
+    """Number the sessions of a day: kept runs are never written over."""
+    stem, number = name, 1
+    while (out / f"{stem}.jsonl").exists():
+        number += 1
+        stem = f"{name}-{number}"
+    return stem
 
 
 def _say(line: str) -> None:

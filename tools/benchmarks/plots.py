@@ -14,12 +14,21 @@ from .copy_cases import CASES, Case
 from .runs import Run, Spread, spread
 from .targets import TARGETS, Target
 
+REFERENCE_WORDS = {
+    "rsync -a": "rsync",
+    "cp -a": "cp",
+    "cp --reflink": "cp",
+    "floor, 1 thread": "1 thread",
+    "arsync, 1 lane": "1 lane",
+}
 REQUIREMENT = "matplotlib>=3.7"
 COLOURS = {"rsync": "#8c8c8c", "cp": "#b5a642", "floor": "#7fa8c9", "arsync": "#c8502d"}
 TARGET_COLOUR = "#222222"
 PANEL_WIDTH_IN = 6.4
 ROW_HEIGHT_IN = 0.42
-FRAME_HEIGHT_IN = 1.15
+FRAME_HEIGHT_IN = 1.2
+# How much longer than the longest whisker an axis is, for the text beside the bars.
+TEXT_ROOM = 1.75
 STYLE = {
     "font.size": 9.5,
     "axes.titlesize": 10.5,
@@ -53,7 +62,7 @@ def draw_times(runs: Sequence[Run], path: Path) -> bool:
     cases = [case for case in CASES if case.is_started is None and _runs_of(runs, case)]
     if not cases:
         return False
-    figure, panels = _figure([len(_tools(_runs_of(runs, case))) for case in cases])
+    figure, panels = _figure([len(_tools(case, _runs_of(runs, case))) for case in cases])
     for case, axes in zip(cases, panels, strict=True):
         _draw_case(axes, case, _runs_of(runs, case))
     _save(figure, path)
@@ -69,14 +78,17 @@ def draw_memory(runs: Sequence[Run], path: Path) -> bool:
     cases = [case for case in CASES if case.is_started is not None and _runs_of(runs, case)]
     if not cases:
         return False
-    heights = [len(_tools(_runs_of(runs, case))) for case in cases for _ in range(2)]
+    heights = [len(_tools(case, _runs_of(runs, case))) for case in cases for _ in range(2)]
     figure, panels = _figure(heights)
     for at, case in enumerate(cases):
         chosen = _runs_of(runs, case)
-        files = max(int(run.source["entries"]) for run in chosen)
-        title = f"{files:,} {case.title}"
-        _draw_metric(panels[2 * at], case, chosen, "rss_bytes", f"{title}\npeak memory")
-        _draw_metric(panels[2 * at + 1], case, chosen, "first_entry_seconds", "\nfirst entry after")
+        source = chosen[0].source
+        count = int(source["files"]) or int(source["entries"]) - 1
+        title = f"{count:,} {case.title}"
+        _draw_metric(panels[2 * at], case, chosen, "rss_bytes")
+        _entitle(panels[2 * at], title, "peak memory of the largest process")
+        _draw_metric(panels[2 * at + 1], case, chosen, "first_entry_seconds")
+        _entitle(panels[2 * at + 1], "", "from the start to the first entry at the destination")
     _save(figure, path)
     return True
 
@@ -105,27 +117,30 @@ def _figure(rows: Sequence[int]) -> tuple[Any, list[Any]]:
 
 
 def _draw_case(axes: Any, case: Case, runs: Sequence[Run]) -> None:
-    spreads = _spreads(runs, "seconds")
-    first = runs[0]
-    size = int(first.source["bytes"]) / 1e9
-    shape = f"{first.source['files']:,} files, {size:.1f} GB, {first.filesystem}"
+    spreads = _spreads(case, runs, "seconds")
     _draw_bars(axes, spreads, case.statistic)
     _mark_runs(axes, runs, list(spreads))
+    steps = _spreads(case, runs, "step_seconds") if case.group == "reflink" else {}
     for at, (tool, values) in enumerate(spreads.items()):
-        text = f"{_seconds(values.of(case.statistic))}{_ratios(case, tool, spreads)}"
+        text = _seconds(values.of(case.statistic)) + _ratios(case, tool, spreads)
+        if tool in steps:
+            text += f"\ncopy step {steps[tool].median * 1000:.1f} ms"
         _annotate(axes, at, values.high, text)
     _mark_target(axes, case, spreads)
-    axes.set_title(f"{case.title}\n{shape}")
+    first = runs[0]
+    files, size = int(first.source["files"]), int(first.source["bytes"]) / 1e9
+    plural = "" if files == 1 else "s"
+    _entitle(axes, case.title, f"{files:,} file{plural}, {size:.2f} GB, {first.filesystem}")
     which = "minimum" if case.statistic == "min" else "median"
-    axes.set_xlabel(f"seconds, sync included (bar: {which}, whisker: min to max)")
-    axes.set_xlim(0, max(values.high for values in spreads.values()) * 1.45)
+    axes.set_xlabel(f"seconds, sync included (bar: {which}, whisker: min to max, dots: runs)")
+    axes.set_xlim(0, max(values.high for values in spreads.values()) * TEXT_ROOM)
 
 
-def _draw_metric(axes: Any, case: Case, runs: Sequence[Run], metric: str, title: str) -> None:
+def _draw_metric(axes: Any, case: Case, runs: Sequence[Run], metric: str) -> None:
     scale, unit = (1e-6, "MB") if metric == "rss_bytes" else (1.0, "s")
     spreads = {
         tool: Spread(values.low * scale, values.median * scale, values.high * scale)
-        for tool, values in _spreads(runs, metric).items()
+        for tool, values in _spreads(case, runs, metric).items()
     }
     if not spreads:
         axes.set_visible(False)
@@ -146,9 +161,21 @@ def _draw_metric(axes: Any, case: Case, runs: Sequence[Run], metric: str, title:
             fontsize=8,
             va="top",
         )
-    axes.set_title(title)
-    axes.set_xlabel(unit)
+    axes.set_xlabel("MB (10^6 bytes)" if unit == "MB" else "seconds")
     axes.set_xlim(0, max([values.high for values in spreads.values()] + limits) * 1.3)
+
+
+def _entitle(axes: Any, title: str, subtitle: str) -> None:
+    axes.set_title(title, pad=20)
+    axes.annotate(
+        subtitle,
+        (0, 1),
+        (0, 6),
+        xycoords="axes fraction",
+        textcoords="offset points",
+        fontsize=9,
+        color="#555555",
+    )
 
 
 def _draw_bars(axes: Any, spreads: dict[str, Spread], statistic: str) -> None:
@@ -158,28 +185,28 @@ def _draw_bars(axes: Any, spreads: dict[str, Spread], statistic: str) -> None:
     places = range(len(values))
     colours = [_colour(tool) for tool in spreads]
     axes.barh(places, values, height=0.62, color=colours, zorder=2)
-    axes.errorbar(
-        values,
-        places,
-        xerr=[below, above],
-        fmt="none",
-        ecolor="#333333",
-        elinewidth=1,
-        capsize=3,
-        zorder=3,
-    )
+    if any(below) or any(above):
+        axes.errorbar(
+            values,
+            places,
+            xerr=[below, above],
+            fmt="none",
+            ecolor="#333333",
+            elinewidth=1,
+            capsize=3,
+            zorder=3,
+        )
     axes.set_yticks(places, list(spreads))
     axes.tick_params(axis="y", length=0)
-    axes.invert_yaxis()
+    axes.set_ylim(len(values) - 0.1, -0.6)
     axes.grid(axis="x", color="#dddddd", linewidth=0.7, zorder=0)
     axes.set_axisbelow(True)
 
 
 def _mark_runs(axes: Any, runs: Sequence[Run], tools: list[str]) -> None:
-    counted = [run for run in runs if not run.discarded]
-    places = [tools.index(run.tool) for run in counted]
+    places = [tools.index(run.tool) for run in runs]
     axes.plot(
-        [run.timing.seconds for run in counted],
+        [run.timing.seconds for run in runs],
         places,
         ".",
         color="#333333",
@@ -217,12 +244,13 @@ def _annotate(axes: Any, at: int, x: float, text: str) -> None:
 
 
 def _ratios(case: Case, tool: str, spreads: dict[str, Spread]) -> str:
-    """Say how a tool compares with the case's first two references."""
+    """Say how a tool compares with the references: of lanes, only with its own program."""
     parts = []
     for reference in case.references[:2]:
-        if reference in spreads and reference != tool:
+        is_kin = case.group != "lanes" or _program(reference) == _program(tool)
+        if reference in spreads and reference != tool and is_kin:
             ratio = spreads[tool].of(case.statistic) / spreads[reference].of(case.statistic)
-            parts.append(f"{ratio:.2f} of {reference}")
+            parts.append(f"{ratio:.2f} of {REFERENCE_WORDS[reference]}")
     return f"   {', '.join(parts)}" if parts else ""
 
 
@@ -230,26 +258,35 @@ def _targets(case: Case, metric: str) -> list[Target]:
     return [target for target in TARGETS if target.case == case.name and target.metric == metric]
 
 
-def _spreads(runs: Sequence[Run], metric: str) -> dict[str, Spread]:
+def _spreads(case: Case, runs: Sequence[Run], metric: str) -> dict[str, Spread]:
     found = {
-        tool: spread((run for run in runs if run.tool == tool), metric) for tool in _tools(runs)
+        tool: spread((run for run in runs if run.tool == tool), metric)
+        for tool in _tools(case, runs)
     }
     return {tool: values for tool, values in found.items() if values is not None}
 
 
 def _runs_of(runs: Sequence[Run], case: Case) -> list[Run]:
-    return [run for run in runs if run.case == case.name]
+    return [run for run in runs if run.case == case.name and not run.discarded]
 
 
-def _tools(runs: Sequence[Run]) -> list[str]:
-    return list(dict.fromkeys(run.tool for run in runs))
+def _tools(case: Case, runs: Sequence[Run]) -> list[str]:
+    """Name the tools that were measured, in the order of the case."""
+    measured = {run.tool for run in runs}
+    return [tool.name for tool in case.tools if tool.name in measured]
 
 
 def _colour(tool: str) -> str:
-    return COLOURS[tool.split(",")[0].split(" ")[0]]
+    return COLOURS[_program(tool)]
+
+
+def _program(tool: str) -> str:
+    return tool.replace(",", " ").split()[0]
 
 
 def _seconds(value: float) -> str:
+    if value < 0.1:
+        return f"{value * 1000:.1f} ms"
     return f"{value:.2f} s" if value >= 1 else f"{value * 1000:.0f} ms"
 
 

@@ -72,9 +72,9 @@ def _case_text(case: Case, runs: Sequence[Run]) -> str:
     first = runs[0]
     source = first.source
     size = f"{int(source['bytes']) / 1e9:.2f} GB"
-    counted = len({run.round for run in runs if not run.discarded})
+    counted = len({run.round for run in runs})
     facts = (
-        f"{source['files']:,} files in {source['entries']:,} entries, {size}; {first.filesystem}; "
+        f"{source['files']:,} files, {source['entries']:,} entries, {size}; {first.filesystem}; "
         f"rounds counted: {counted}."
     )
     lines = [f"## {case.name}: {case.title}", _wrap(facts), _case_table(case, runs)]
@@ -83,7 +83,7 @@ def _case_text(case: Case, runs: Sequence[Run]) -> str:
 
 
 def _case_table(case: Case, runs: Sequence[Run]) -> str:
-    times = {tool: spread(_of_tool(runs, tool), "seconds") for tool in _tools(runs)}
+    times = {tool: spread(_of_tool(runs, tool), "seconds") for tool in _tools(case, runs)}
     known = {tool: time for tool, time in times.items() if time is not None}
     references = [name for name in case.references if name in known]
     # Tables of the memory cases have two columns more and one round, so no span.
@@ -108,9 +108,8 @@ def _case_table(case: Case, runs: Sequence[Run]) -> str:
 def _remarks(case: Case, runs: Sequence[Run]) -> list[str]:
     if case.state == COLD:
         return []
-    counted = [run for run in runs if not run.discarded]
-    limit = max((int(run.source["bytes"]) for run in counted), default=0) * COLD_SHARE
-    read = max((run.source_read_bytes for run in counted), default=0)
+    limit = int(runs[0].source["bytes"]) * COLD_SHARE
+    read = max(run.source_read_bytes for run in runs)
     # Without data there is no share to hold against; a million inodes take half a gigabyte.
     if limit == 0 or read <= limit:
         return []
@@ -156,15 +155,17 @@ def _seconds(value: float) -> str:
 
 
 def _of_case(runs: Sequence[Run], case: Case) -> list[Run]:
-    return [run for run in runs if run.case == case.name]
+    return [run for run in runs if run.case == case.name and not run.discarded]
 
 
 def _of_tool(runs: Sequence[Run], tool: str) -> list[Run]:
     return [run for run in runs if run.tool == tool]
 
 
-def _tools(runs: Sequence[Run]) -> list[str]:
-    return list(dict.fromkeys(run.tool for run in runs))
+def _tools(case: Case, runs: Sequence[Run]) -> list[str]:
+    """Name the tools that were measured, in the order of the case."""
+    measured = {run.tool for run in runs}
+    return [tool.name for tool in case.tools if tool.name in measured]
 
 
 def _wrap(text: str) -> str:

@@ -33,9 +33,17 @@ class Target:
 
     def sentence(self) -> str:
         """Say the target as people read it."""
-        what = WORDS[self.metric] if self.per is None else f"{self.tool} : {self.per}"
+        what = WORDS[self.metric] if self.per is None else self._quotient()
         relation = ">=" if self.is_least else "<="
         return f"{what} {relation} {self.shown(self.limit)}"
+
+    def _quotient(self) -> str:
+        """Name both tools, without the program where it is the same."""
+        program = f"{self.tool.partition(',')[0]}, "
+        per = str(self.per)
+        if per.startswith(program):
+            return f"{self.tool.removeprefix(program)} / {per.removeprefix(program)}"
+        return f"{self.tool} / {per}"
 
     def shown(self, value: float) -> str:
         """Write a value in the unit of the metric."""
@@ -62,12 +70,12 @@ TARGETS = (
     Target("big", "arsync", 1.00, per="cp -a", statistic="min"),
     Target("reflink", "arsync --json", 0.010, metric="step_seconds"),
     Target("lanes", "arsync, 1 lane", 1.6, per="arsync, 2 lanes", is_least=True),
-    Target("memory-one-directory", "arsync", 150e6, metric="rss_bytes"),
+    Target("memory-one-dir", "arsync", 150e6, metric="rss_bytes"),
     Target("memory-spread", "arsync", 150e6, metric="rss_bytes"),
-    Target("memory-directories", "arsync", 150e6, metric="rss_bytes"),
-    Target("memory-one-directory", "arsync", 1.0, metric="first_entry_seconds"),
+    Target("memory-dirs", "arsync", 150e6, metric="rss_bytes"),
+    Target("memory-one-dir", "arsync", 1.0, metric="first_entry_seconds"),
     Target("memory-spread", "arsync", 1.0, metric="first_entry_seconds"),
-    Target("memory-directories", "arsync", 1.0, metric="first_entry_seconds"),
+    Target("memory-dirs", "arsync", 1.0, metric="first_entry_seconds"),
 )
 
 
