@@ -1,0 +1,447 @@
+/*
+ * page.c - from the names of a directory to a pair of pages.
+ *
+ * A page is written in place, at the end of the batch: room for all rows that may
+ * come, then names and link targets in row order, then the directory's path.  The
+ * destination's page holds those of its names which the source's page has, too.
+ */
+#include <limits.h>
+
+#include "scan.h"
+
+#define LINK_BYTES (PATH_MAX + 1)	/* the first try; some filesystems go beyond */
+
+struct writer {
+	struct ar_batch *batch;
+	int side;
+	uint32_t pair;
+	uint32_t room;		/* rows there is room for */
+	uint32_t rows;
+	size_t used;		/* bytes from the page's start */
+};
+
+static uint8_t *page_start(const struct writer *w)
+{
+	return w->side == DST ? w->batch->dst + w->batch->dst_bytes
+			      : w->batch->src + w->batch->src_bytes;
+}
+
+/* room for more bytes at the end of what is written, NULL without memory */
+static uint8_t *make_room(const struct writer *w, size_t more)
+{
+	uint8_t *start = ar_batch_reserve(w->batch, w->side, w->used + more);
+
+	return start ? start + w->used : NULL;
+}
+
+static int open_page(struct writer *w, uint32_t rows)
+{
+	w->room = rows;
+	w->rows = 0;
+	w->used = 0;
+	if (!make_room(w, sizeof(struct ar_page) + (size_t)rows * sizeof(struct ar_row)))
+		return -ENOMEM;
+	w->used = sizeof(struct ar_page) + (size_t)rows * sizeof(struct ar_row);
+	return 0;
+}
+
+/* appends len bytes and a NUL; where they are goes into *off */
+static int put(struct writer *w, const char *bytes, size_t len, uint32_t *off)
+{
+	uint8_t *at = make_room(w, len + 1);
+
+	if (!at)
+		return -ENOMEM;
+	memcpy(at, bytes, len);
+	at[len] = '\0';
+	*off = (uint32_t)w->used;
+	w->used += len + 1;
+	return 0;
+}
+
+static void add_row(struct writer *w, const struct ar_row *row)
+{
+	memcpy(page_start(w) + sizeof(struct ar_page) + w->rows++ * sizeof(*row), row,
+	       sizeof(*row));
+}
+
+/* closes the gap that rows left which did not come */
+static void close_gap(struct writer *w)
+{
+	struct ar_page *page = (struct ar_page *)page_start(w);
+	const uint32_t gap = (w->room - w->rows) * (uint32_t)sizeof(struct ar_row);
+	const size_t arena = sizeof(*page) + (size_t)w->room * sizeof(struct ar_row);
+
+	if (!gap)
+		return;
+	memmove((uint8_t *)page + arena - gap, (uint8_t *)page + arena, w->used - arena);
+	w->used -= gap;
+	for (struct ar_row *row = ar_rows(page); row < ar_rows(page) + w->rows; row++) {
+		row->name_off -= gap;
+		row->link_off -= row->link_len ? gap : 0;
+	}
+}
+
+static int close_page(struct writer *w, const struct ar_side *side, const char *alias,
+		      uint32_t flags, uint64_t *offset)
+{
+	struct ar_page head = {
+		.format = AR_FORMAT,
+		.flags = flags | side->page_flags,
+		.row_count = w->rows,
+		.dev = side->dev,
+		.self = side->self,
+	};
+	uint64_t *end = w->side == DST ? &w->batch->dst_bytes : &w->batch->src_bytes;
+	int err = 0;
+
+	close_gap(w);
+	if (alias) {
+		head.alias_len = (uint32_t)strlen(alias);
+		err = put(w, alias, head.alias_len, &head.alias_off);
+	}
+	if (w->used + side->path.len + 8 > UINT32_MAX)
+		return -EOVERFLOW;
+	if (!err)
+		err = put(w, side->path.bytes, side->path.len, &head.path_off);
+	if (!err && !make_room(w, 8))
+		err = -ENOMEM;
+	if (err)
+		return err;
+	head.path_len = (uint32_t)side->path.len;
+	memset(page_start(w) + w->used, 0, -w->used & 7);
+	w->used += -w->used & 7;
+	head.bytes = (uint32_t)w->used;
+	memcpy(page_start(w), &head, sizeof(head));
+	*offset = *end;
+	*end += w->used;
+	return 0;
+}
+
+/* ------------------------------------------------------------------- rows */
+
+int ar_scan_statx(struct scan_call *call, int fd, const char *name, int flags, struct statx *stx)
+{
+	int err, tries = 0;
+
+	/* not AT_STATX_DONT_SYNC: it makes NFS and FUSE answer what was true long ago */
+	do {
+		err = sys_statx(fd, name, flags | AT_NO_AUTOMOUNT,
+				STATX_BASIC_STATS | STATX_BTIME, stx);
+	} while (AR_UNLIKELY(err) && ar_scan_again(call, err, &tries));
+	return err;
+}
+
+void ar_row_fill(struct ar_row *row, const struct statx *stx, uint64_t dev, uint32_t scan_flags)
+{
+	row->type = (uint8_t)((stx->stx_mode & S_IFMT) >> 12);
+	row->mode = stx->stx_mode;
+	row->uid = stx->stx_uid;
+	row->gid = stx->stx_gid;
+	row->nlink = stx->stx_nlink;
+	row->size = stx->stx_size;
+	row->ino = stx->stx_ino;
+	row->mtime_s = stx->stx_mtime.tv_sec;
+	row->mtime_n = stx->stx_mtime.tv_nsec;
+	row->ctime_s = stx->stx_ctime.tv_sec;
+	row->ctime_n = stx->stx_ctime.tv_nsec;
+	if (stx->stx_mask & STATX_BTIME) {
+		row->btime_s = stx->stx_btime.tv_sec;
+		row->btime_n = stx->stx_btime.tv_nsec;
+	}
+	if (scan_flags & AR_SCAN_ATIME) {
+		row->atime_s = stx->stx_atime.tv_sec;
+		row->atime_n = stx->stx_atime.tv_nsec;
+	}
+	if (row->type == DT_CHR || row->type == DT_BLK) {
+		row->rdev_major = stx->stx_rdev_major;
+		row->rdev_minor = stx->stx_rdev_minor;
+	}
+	/* only directories: the files of an overlay keep the st_dev of their layer */
+	if (row->type == DT_DIR &&
+	    (stx->stx_attributes & STATX_ATTR_MOUNT_ROOT ||
+	     ar_dev(stx->stx_dev_major, stx->stx_dev_minor) != dev))
+		row->flags |= AR_ROW_MOUNT;
+}
+
+int ar_row_digest(struct scan_call *call, struct ar_row *row, int side, int fd, const char *name,
+		  uint32_t index)
+{
+	const uint32_t scan_flags = call->scan->flags;
+	uint32_t flags = scan_flags & AR_SCAN_ALL_XATTRS ? AR_XATTR_ALL : 0;
+
+	if (!(scan_flags & (AR_SCAN_XATTR | AR_SCAN_ACL)))
+		return 0;
+	if (row->flags & AR_ROW_FOLLOWED)
+		flags |= AR_XATTR_FOLLOW;
+	int err = ar_xattr_digest_at(fd, name, flags,
+				     scan_flags & AR_SCAN_XATTR ? &row->xattr_digest : NULL,
+				     scan_flags & AR_SCAN_ACL ? &row->acl_digest : NULL);
+	if (!err || err == -ENOENT || err == -ENOMEM)
+		return err == -ENOMEM ? err : 0;
+	return ar_batch_add_problem(call->out, call->pair, index, AR_PROBLEM_FAILED, side,
+				    AR_OP_GET_XATTR, err);
+}
+
+static void count_row(struct ar_tally *tally, const struct ar_row *row)
+{
+	if (row->type == DT_REG) {
+		tally->found_files++;
+		tally->found_bytes += row->size;
+	} else if (row->type == DT_LNK) {
+		tally->found_symlinks++;
+	} else if (row->type != DT_DIR) {
+		tally->found_specials++;
+	}
+}
+
+/* ----------------------------------------------------------------- source */
+
+static int read_link(struct writer *w, int fd, const char *name, struct ar_row *row)
+{
+	for (size_t room = LINK_BYTES;; room *= 2) {
+		uint8_t *at = make_room(w, room);
+
+		if (!at)
+			return -ENOMEM;
+		long got = sys_readlinkat(fd, name, (char *)at, room);
+		if (got < 0)
+			return (int)got;
+		if ((size_t)got == room)
+			continue;
+		at[got] = '\0';
+		row->link_off = (uint32_t)w->used;
+		row->link_len = (uint32_t)got;
+		w->used += (size_t)got + 1;
+		return 0;
+	}
+}
+
+/* one problem of one row of the source, which the later stages then leave alone */
+static int spoil(struct scan_call *call, struct ar_row *row, uint32_t index, int kind, int op,
+		 int err)
+{
+	if (err == -ENOMEM)
+		return err;
+	row->flags |= AR_ROW_BAD;
+	return ar_batch_add_problem(call->out, call->pair, index, kind, SRC, op, err);
+}
+
+/* a name that vanished in mid-scan is exit code 24, one that the user asked for 23 */
+static int missing_kind(const struct ar_dir *dir, int err)
+{
+	return err == -ENOENT && !(dir->pair_flags & AR_PAIR_NAMED) ? AR_PROBLEM_VANISHED
+								    : AR_PROBLEM_FAILED;
+}
+
+static int source_link(struct scan_call *call, struct ar_dir *dir, struct writer *w,
+		       const char *name, struct statx *stx, struct ar_row *row)
+{
+	const struct ar_side *side = &dir->side[SRC];
+	const size_t before = w->used;
+	int err = read_link(w, side->fd, name, row);
+
+	if (err)
+		return spoil(call, row, w->rows, missing_kind(dir, err), AR_OP_READLINK, err);
+	const char *target = (const char *)page_start(w) + row->link_off;
+	switch (ar_link_judge(call, side, name, target, stx, &err)) {
+	case LINK_KEPT:
+		return 0;
+	case LINK_FOLLOWED:
+		row->flags |= AR_ROW_FOLLOWED;
+		row->link_off = row->link_len = 0;
+		w->used = before;
+		return 0;
+	case LINK_DANGLING:
+		return spoil(call, row, w->rows, AR_PROBLEM_FAILED, AR_OP_STAT, err);
+	case LINK_UNSAFE:
+		break;
+	}
+	return spoil(call, row, w->rows, AR_PROBLEM_UNSAFE, AR_OP_NONE, 0);
+}
+
+static int source_row(struct scan_call *call, struct ar_dir *dir, struct writer *w,
+		      const char *name, uint16_t len)
+{
+	const struct ar_side *side = &dir->side[SRC];
+	const char *src_name = dir->alias ? dir->alias : name;
+	const size_t before = w->used;
+	struct ar_row row = { .name_len = len };
+	struct statx stx;
+
+	int err = put(w, name, len, &row.name_off);
+	if (err)
+		return err;
+	err = ar_scan_statx(call, side->fd, src_name, AT_SYMLINK_NOFOLLOW, &stx);
+	if (err) {
+		err = spoil(call, &row, w->rows, missing_kind(dir, err), AR_OP_STAT, err);
+		if (!err)
+			add_row(w, &row);
+		return err;
+	}
+	if (S_ISLNK(stx.stx_mode))
+		err = source_link(call, dir, w, src_name, &stx, &row);
+	if (err)
+		return err;
+	ar_row_fill(&row, &stx, side->dev, call->scan->flags);
+	if (row.flags & AR_ROW_MOUNT && call->scan->flags & AR_SCAN_SKIP_MOUNTS &&
+	    !(dir->pair_flags & AR_PAIR_NAMED)) {
+		w->used = before;
+		return 0;
+	}
+	if (!(row.flags & AR_ROW_BAD)) {
+		/* a directory's own are in its page: here, ctime says that they moved */
+		if (row.type != DT_DIR)
+			err = ar_row_digest(call, &row, SRC, side->fd, src_name, w->rows);
+		count_row(&call->out->tally, &row);
+	}
+	add_row(w, &row);
+	return err;
+}
+
+static int source_page(struct scan_call *call, struct ar_dir *dir, uint64_t *offset)
+{
+	struct ar_side *side = &dir->side[SRC];
+	const uint32_t rows = AR_MIN(side->names.count - side->at, (uint32_t)AR_PAGE_ROWS);
+	struct writer w = { .batch = call->out, .side = SRC, .pair = call->pair };
+	uint32_t flags = dir->begun ? 0 : AR_PAGE_FIRST;
+	int err = open_page(&w, rows);
+
+	for (uint32_t i = 0; i < rows && !err; i++) {
+		uint16_t len;
+		const char *name = ar_name(&side->names, side->at + i, &len);
+
+		err = source_row(call, dir, &w, name, len);
+	}
+	if (err)
+		return err;
+	side->at += rows;
+	if (side->at == side->names.count)
+		flags |= AR_PAGE_LAST;
+	call->rows += w.rows;
+	return close_page(&w, side, dir->alias, flags, offset);
+}
+
+/* ------------------------------------------------------------- destination */
+
+/*
+ * The destination may be searchable but not readable: each name is then looked up,
+ * as all are where only some names are ours.
+ */
+static bool is_listed(struct ar_side *side, const char *name, uint16_t len)
+{
+	if (!side->listed)
+		return true;
+	for (; side->at < side->names.count; side->at++) {
+		uint16_t other_len;
+		const char *other = ar_name(&side->names, side->at, &other_len);
+		int order = ar_name_compare(other, other_len, name, len);
+
+		if (order >= 0)
+			return order == 0;
+	}
+	return false;
+}
+
+static int dest_row(struct scan_call *call, struct ar_side *side, struct writer *w,
+		    const struct ar_row *src, const char *name, uint32_t src_index)
+{
+	struct ar_row row = { .name_len = src->name_len };
+	struct statx stx;
+	int err = ar_scan_statx(call, side->fd, name, AT_SYMLINK_NOFOLLOW, &stx);
+
+	if (err == -ENOENT)
+		return 0;
+	if (err == -EACCES || err == -ENOMEM)
+		return err;
+	int no_memory = put(w, name, src->name_len, &row.name_off);
+	if (no_memory)
+		return no_memory;
+	if (err) {
+		row.flags = AR_ROW_BAD;
+		add_row(w, &row);
+		return ar_batch_add_problem(call->out, call->pair, src_index, AR_PROBLEM_FAILED,
+					    DST, AR_OP_STAT, err);
+	}
+	if (S_ISLNK(stx.stx_mode) && src->type == DT_DIR &&
+	    ar_link_is_dst_dir(call, side, name, src->name_len, &stx))
+		row.flags |= AR_ROW_FOLLOWED;
+	if (S_ISLNK(stx.stx_mode))
+		err = read_link(w, side->fd, name, &row);
+	if (err == -ENOMEM)
+		return err;
+	ar_row_fill(&row, &stx, side->dev, call->scan->flags);
+	if (row.type != DT_DIR)
+		err = ar_row_digest(call, &row, DST, side->fd, name, src_index);
+	add_row(w, &row);
+	return err;
+}
+
+static int dest_rows(struct scan_call *call, struct ar_side *side, struct writer *w,
+		     const struct ar_page *src)
+{
+	int err = 0;
+
+	for (uint32_t i = 0; i < src->row_count && !err; i++) {
+		const struct ar_row *row = &ar_rows(src)[i];
+		const char *name = ar_row_name(src, row);
+
+		if (is_listed(side, name, row->name_len))
+			err = dest_row(call, side, w, row, name, i);
+	}
+	if (err != -EACCES)
+		return err;
+	/* nothing in it can be looked up: said once, not for each name */
+	side->page_flags |= AR_PAGE_PARTIAL;
+	return ar_batch_add_problem(call->out, call->pair, AR_NONE, AR_PROBLEM_FAILED, DST,
+				    AR_OP_STAT, err);
+}
+
+static bool has_own_path(const struct ar_dir *dir)
+{
+	const struct ar_path *src = &dir->side[SRC].path, *dst = &dir->side[DST].path;
+
+	return src->len != dst->len || memcmp(src->bytes, dst->bytes, src->len);
+}
+
+static int dest_page(struct scan_call *call, struct ar_dir *dir, const struct ar_page *src,
+		     uint64_t *offset)
+{
+	struct ar_side *side = &dir->side[DST];
+	struct writer w = { .batch = call->out, .side = DST, .pair = call->pair };
+	const bool has_rows = side->fd >= 0 && !(side->page_flags & AR_PAGE_PARTIAL);
+	int err;
+
+	*offset = AR_NO_PAGE;
+	if (side->fd < 0 && !side->page_flags && !has_own_path(dir))
+		return 0;
+	err = open_page(&w, has_rows ? src->row_count : 0);
+	if (!err && has_rows)
+		err = dest_rows(call, side, &w, src);
+	if (err)
+		return err;
+	return close_page(&w, side, NULL, src->flags & (AR_PAGE_FIRST | AR_PAGE_LAST), offset);
+}
+
+int ar_page_pair(struct scan_call *call, struct ar_dir *dir)
+{
+	struct ar_batch *out = call->out;
+	uint64_t src, dst;
+
+	call->pair = out->pair_count;
+	int err = source_page(call, dir, &src);
+	if (!err)
+		err = dest_page(call, dir, (const struct ar_page *)(out->src + src), &dst);
+	if (err)
+		return err;
+	struct ar_pair *pair = ar_batch_add_pair(out);
+	if (!pair)
+		return -ENOMEM;
+	pair->src_page = src;
+	pair->dst_page = dst;
+	pair->flags = dir->pair_flags;
+	if (!dir->begun && !(dir->pair_flags & AR_PAIR_NAMED))
+		out->tally.found_dirs++;
+	dir->begun = true;
+	return 0;
+}

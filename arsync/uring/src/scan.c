@@ -1,0 +1,419 @@
+/*
+ * scan.c - which directories a call scans, and how far it gets.
+ *
+ * A directory that cannot be looked at is a problem in the batch.  Only when
+ * descriptors or memory run out does a call answer with an error, and the batch is
+ * then as it was before the directory that needed them.
+ */
+#include <stdlib.h>
+
+#include "scan.h"
+
+#define KEEP_BYTES (1u << 20)	/* of scratch arrays, from one directory to the next */
+
+/* ------------------------------------------------------------ calls, scratch */
+
+int ar_scan_open(ar_root *src, ar_root *dst, uint32_t flags, ar_scan **out)
+{
+	struct ar_scan *scan;
+
+	if (dst && flags & AR_SCAN_KEEP_DIRLINKS && !dst->inside)
+		return -EINVAL;
+	scan = calloc(1, sizeof(*scan));
+	if (!scan)
+		return -ENOMEM;
+	scan->src = src;
+	scan->dst = dst;
+	scan->flags = flags;
+	pthread_mutex_init(&scan->lock, NULL);
+	*out = scan;
+	return 0;
+}
+
+void ar_scan_close(ar_scan *scan)
+{
+	if (!scan)
+		return;
+	while (scan->idle) {
+		struct ar_scratch *scratch = scan->idle;
+
+		scan->idle = scratch->next;
+		ar_dir_free(&scratch->dir);
+		free(scratch->sorter.keys);
+		free(scratch->path.bytes);
+		free(scratch);
+	}
+	pthread_mutex_destroy(&scan->lock);
+	free(scan);
+}
+
+static void forget_fds(struct ar_dir *dir)
+{
+	dir->side[SRC].fd = dir->side[DST].fd = -1;
+}
+
+static int begin(struct scan_call *call, struct ar_scan *scan, struct ar_batch *out)
+{
+	memset(call, 0, sizeof(*call));
+	call->scan = scan;
+	call->out = out;
+	out->src_root = scan->src;
+	out->dst_root = scan->dst;
+	pthread_mutex_lock(&scan->lock);
+	call->scratch = scan->idle;
+	if (call->scratch)
+		scan->idle = call->scratch->next;
+	pthread_mutex_unlock(&scan->lock);
+	if (call->scratch)
+		return 0;
+	call->scratch = calloc(1, sizeof(*call->scratch));
+	if (!call->scratch)
+		return -ENOMEM;
+	forget_fds(&call->scratch->dir);
+	return 0;
+}
+
+static void end(struct scan_call *call)
+{
+	struct ar_scratch *scratch = call->scratch;
+
+	ar_dir_reset(&scratch->dir, KEEP_BYTES);
+	if (scratch->sorter.room * sizeof(*scratch->sorter.keys) > KEEP_BYTES) {
+		free(scratch->sorter.keys);
+		memset(&scratch->sorter, 0, sizeof(scratch->sorter));
+	}
+	pthread_mutex_lock(&call->scan->lock);
+	scratch->next = call->scan->idle;
+	call->scan->idle = scratch;
+	pthread_mutex_unlock(&call->scan->lock);
+}
+
+static bool is_full(const struct scan_call *call)
+{
+	const struct ar_batch *out = call->out;
+
+	return call->rows >= AR_BATCH_ROWS || out->src_bytes >= AR_BATCH_BYTES ||
+	       out->pair_count >= AR_BATCH_DIRS;
+}
+
+struct mark {			/* what a batch held before */
+	uint64_t src_bytes, dst_bytes;
+	uint32_t pairs, problems;
+	struct ar_tally tally;
+};
+
+static struct mark mark_batch(const struct ar_batch *batch)
+{
+	return (struct mark){
+		.src_bytes = batch->src_bytes,
+		.dst_bytes = batch->dst_bytes,
+		.pairs = batch->pair_count,
+		.problems = batch->problem_count,
+		.tally = batch->tally,
+	};
+}
+
+static void roll_back(struct ar_batch *batch, const struct mark *mark)
+{
+	batch->src_bytes = mark->src_bytes;
+	batch->dst_bytes = mark->dst_bytes;
+	batch->pair_count = mark->pairs;
+	batch->problem_count = mark->problems;
+	batch->tally = mark->tally;
+}
+
+/* ----------------------------------------------------------- one directory */
+
+/* What is known of a directory before it is opened; its paths are in scratch->dir. */
+struct task {
+	uint32_t pair_flags;
+	bool loop_is_possible;
+	bool has_dst;		/* worth a look at the destination */
+};
+
+static bool dir_has_more(const struct ar_dir *dir)
+{
+	return dir->side[SRC].at < dir->side[SRC].names.count;
+}
+
+static int open_and_list(struct scan_call *call, const struct task *task)
+{
+	struct ar_dir *dir = &call->scratch->dir;
+	bool only_self = dir->pair_flags & (AR_PAIR_SHALLOW | AR_PAIR_NAMED);
+	int err = ar_dir_open_source(call, dir, only_self);
+
+	if (err || dir->dead)
+		return err;
+	if (!only_self) {
+		int loop = ar_dir_is_loop(call, dir, task->loop_is_possible);
+		if (loop < 0)
+			return loop;
+		if (loop) {
+			dir->pair_flags |= AR_PAIR_SHALLOW;
+			err = ar_batch_add_problem(call->out, call->pair, AR_NONE, AR_PROBLEM_LOOP,
+						   SRC, AR_OP_NONE, ELOOP);
+		} else {
+			err = ar_dir_list_source(call, dir);
+		}
+	}
+	if (!err && task->has_dst && call->scan->dst)
+		err = ar_dir_open_dest(call, dir, dir->pair_flags & AR_PAIR_SHALLOW);
+	else if (!err)
+		dir->pair_flags |= AR_PAIR_NEW;
+	return err;
+}
+
+/* the scratch's directory as a handle of its own, which leaves the scratch a fresh one */
+static int keep_for_later(struct scan_call *call, ar_dir **more)
+{
+	struct ar_dir *dir = &call->scratch->dir, *kept = malloc(sizeof(*kept));
+
+	if (!kept)
+		return -ENOMEM;
+	ar_names_trim(&dir->side[SRC].names);
+	ar_names_trim(&dir->side[DST].names);
+	*kept = *dir;
+	memset(dir, 0, sizeof(*dir));
+	forget_fds(dir);
+	*more = kept;
+	return 0;
+}
+
+/* names of a NAMED directory are there already, and all its pages go into this batch */
+static int scan_directory(struct scan_call *call, const struct task *task, ar_dir **more)
+{
+	struct ar_dir *dir = &call->scratch->dir;
+	const struct mark mark = mark_batch(call->out);
+
+	call->pair = call->out->pair_count;
+	dir->pair_flags = task->pair_flags;
+	int err = open_and_list(call, task);
+	if (!err && dir->dead)
+		ar_names_clear(&dir->side[SRC].names, KEEP_BYTES);
+	do {
+		if (!err)
+			err = ar_page_pair(call, dir);
+	} while (!err && !more && dir_has_more(dir));
+	if (!err && dir_has_more(dir))
+		err = keep_for_later(call, more);
+	if (err)
+		roll_back(call->out, &mark);
+	ar_dir_reset(dir, KEEP_BYTES);
+	return err;
+}
+
+static int set_paths(struct scan_call *call, const char *src, size_t src_len, const char *dst,
+		     size_t dst_len)
+{
+	struct ar_dir *dir = &call->scratch->dir;
+	int err = ar_path_set(&dir->side[SRC].path, src, src_len);
+
+	return err ? err : ar_path_set(&dir->side[DST].path, dst, dst_len);
+}
+
+int ar_scan_root(ar_scan *scan, struct ar_batch *out, ar_dir **more)
+{
+	const struct task task = { .pair_flags = AR_PAIR_ROOT, .has_dst = true };
+	struct scan_call call;
+	int err;
+
+	*more = NULL;
+	err = begin(&call, scan, out);
+	if (err)
+		return err;
+	err = set_paths(&call, "", 0, "", 0);
+	if (!err)
+		err = scan_directory(&call, &task, more);
+	end(&call);
+	return err;
+}
+
+/* ------------------------------------------------------------ named entries */
+
+static int add_named(struct ar_names *names, const char *list, size_t len)
+{
+	const char *const end = list + len;
+	int err = 0;
+
+	while (list < end && !err) {
+		const size_t name_len = strnlen(list, (size_t)(end - list));
+
+		if (!name_len || memchr(list, '/', name_len))
+			return -EINVAL;
+		err = ar_names_add(names, list, name_len);
+		list += name_len + 1;
+	}
+	return err;
+}
+
+static int set_named_paths(struct scan_call *call, const char *path, size_t len)
+{
+	struct ar_path *dst = &call->scratch->dir.side[DST].path;
+	int err = set_paths(call, path, len, path, len);
+
+	ar_path_unmark(dst);
+	if (!err && call->scan->dst && call->scan->flags & AR_SCAN_KEEP_DIRLINKS)
+		err = ar_link_mark_path(call, dst);
+	return err;
+}
+
+int ar_scan_names(ar_scan *scan, const char *path, size_t path_len, const char *names,
+		  size_t names_len, const char *alias, uint32_t pair_flags, struct ar_batch *out)
+{
+	const struct task task = { .pair_flags = pair_flags | AR_PAIR_NAMED, .has_dst = true };
+	struct scan_call call;
+	char *src_name = NULL;
+
+	int err = begin(&call, scan, out);
+	if (err)
+		return err;
+	struct ar_dir *dir = &call.scratch->dir;
+	struct ar_names *list = &dir->side[SRC].names;
+	err = add_named(list, names, names_len);
+	if (!err && alias) {
+		src_name = strndup(names, names_len);
+		err = list->count != 1 || strchr(alias, '/') || !*alias ? -EINVAL : 0;
+		ar_names_clear(list, KEEP_BYTES);
+		if (!err)
+			err = src_name ? ar_names_add(list, alias, strlen(alias)) : -ENOMEM;
+		dir->alias = src_name;
+	}
+	if (!err)
+		err = ar_names_sort(list, &call.scratch->sorter);
+	if (!err)
+		err = set_named_paths(&call, path, path_len);
+	if (!err)
+		err = scan_directory(&call, &task, NULL);
+	end(&call);
+	free(src_name);
+	return err;
+}
+
+/* ---------------------------------------------------------------- children */
+
+static const struct ar_row *find_row(const struct ar_page *page, const char *name, uint16_t len)
+{
+	uint32_t low = 0, high = page->row_count;
+
+	while (low < high) {
+		const uint32_t middle = (low + high) / 2;
+		const struct ar_row *row = &ar_rows(page)[middle];
+		int order = ar_name_compare(ar_row_name(page, row), row->name_len, name, len);
+
+		if (!order)
+			return row;
+		if (order < 0)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return NULL;
+}
+
+static int set_child_paths(struct scan_call *call, const struct ar_batch *parent,
+			   const struct ar_pair *pair, const struct ar_row *row)
+{
+	struct ar_dir *dir = &call->scratch->dir;
+	const struct ar_page *src = ar_src_page(parent, pair), *dst = ar_dst_page(parent, pair);
+	const struct ar_page *dst_path = ar_dst_path_page(parent, pair);
+	const char *name = ar_row_name(src, row), *src_name = ar_row_src_name(src, row);
+	const struct ar_row *dst_row = NULL;
+
+	if (dst && call->scan->flags & AR_SCAN_KEEP_DIRLINKS)
+		dst_row = find_row(dst, name, row->name_len);
+	int err = set_paths(call, ar_page_str(src, src->path_off), src->path_len,
+			    ar_page_str(dst_path, dst_path->path_off), dst_path->path_len);
+	if (!err)
+		err = ar_path_push(&dir->side[SRC].path, src_name,
+				   src->alias_len ? src->alias_len : row->name_len,
+				   row->flags & AR_ROW_FOLLOWED);
+	if (!err)
+		err = ar_path_push(&dir->side[DST].path, name, row->name_len,
+				   dst_row && dst_row->flags & AR_ROW_FOLLOWED);
+	return err;
+}
+
+static bool is_shallow(const struct scan_call *call, const struct ar_child *child,
+		       const struct ar_pair *pair, const struct ar_row *row)
+{
+	const uint32_t flags = call->scan->flags;
+
+	if (child->flags & AR_CHILD_SHALLOW || !(flags & AR_SCAN_RECURSE))
+		return true;
+	/* a mount point that the user names is entered, as by rsync -x */
+	return flags & AR_SCAN_XDEV && row->flags & AR_ROW_MOUNT &&
+	       !(pair->flags & AR_PAIR_NAMED);
+}
+
+static int scan_child(struct scan_call *call, const struct ar_batch *parent,
+		      const struct ar_child *child, ar_dir **more)
+{
+	const struct ar_pair *pair = &parent->pairs[child->pair];
+	const struct ar_page *dst = ar_dst_page(parent, pair);
+	const struct ar_row *row = &ar_rows(ar_src_page(parent, pair))[child->row];
+	struct task task = {
+		.pair_flags = child->flags & AR_CHILD_DST_OTHER ? AR_PAIR_REPLACE : 0,
+		.loop_is_possible = row->flags & (AR_ROW_MOUNT | AR_ROW_FOLLOWED),
+		.has_dst = child->flags & AR_CHILD_DST_DIR,
+	};
+
+	/* where names could not be looked up, the child may be there for all we know */
+	if (dst && dst->flags & AR_PAGE_PARTIAL && !(child->flags & AR_CHILD_DST_OTHER))
+		task.has_dst = true;
+	if (is_shallow(call, child, pair, row))
+		task.pair_flags |= AR_PAIR_SHALLOW;
+	int err = set_child_paths(call, parent, pair, row);
+	return err ? err : scan_directory(call, &task, more);
+}
+
+int ar_scan_children(ar_scan *scan, const struct ar_batch *parent, uint32_t first, uint32_t count,
+		     struct ar_batch *out, ar_dir **more)
+{
+	struct scan_call call;
+	uint32_t done = 0;
+
+	*more = NULL;
+	if (first > parent->child_count || count > parent->child_count - first)
+		return -EINVAL;
+	int err = begin(&call, scan, out);
+	if (err)
+		return err;
+	while (done < count && !*more && !is_full(&call)) {
+		err = scan_child(&call, parent, &parent->children[first + done], more);
+		if (err)
+			break;
+		done++;
+	}
+	end(&call);
+	return done ? (int)done : err;
+}
+
+/* -------------------------------------------------- directories of many pages */
+
+int ar_scan_more(ar_scan *scan, ar_dir *dir, struct ar_batch *out)
+{
+	const struct mark mark = mark_batch(out);
+	const uint32_t src_at = dir->side[SRC].at, dst_at = dir->side[DST].at;
+	struct scan_call call;
+
+	int err = begin(&call, scan, out);
+	if (err)
+		return err;
+	err = ar_page_pair(&call, dir);
+	end(&call);
+	if (err) {
+		roll_back(out, &mark);
+		dir->side[SRC].at = src_at;
+		dir->side[DST].at = dst_at;
+		return err;
+	}
+	return dir_has_more(dir);
+}
+
+void ar_dir_close(ar_dir *dir)
+{
+	if (!dir)
+		return;
+	ar_dir_free(dir);
+	free(dir);
+}

@@ -1,0 +1,192 @@
+/*
+ * scan.h - what the files of the scanner share.
+ *
+ * A call of the scanner takes a scratch from the ar_scan, scans one directory
+ * after the other with it and gives it back: nothing else is shared between
+ * threads, and nothing is allocated per directory or per name.
+ *
+ *	names.c		a directory's names: read, sorted
+ *	page.c		names -> rows of a page
+ *	links.c		which symlinks are seen through
+ *	dir.c		a directory opened on both sides
+ *	scan.c		which directories, and what becomes of each
+ */
+#ifndef ARSYNC_SCAN_H
+#define ARSYNC_SCAN_H
+
+#include <pthread.h>
+
+#include "sys.h"
+
+/* a batch ends with the directory that reaches one of these */
+#define AR_BATCH_ROWS 2048
+#define AR_BATCH_BYTES (1u << 20)
+#define AR_BATCH_DIRS 128
+
+#define AR_DIRENT_BYTES 65536
+
+enum { SRC, DST };
+
+/* ----------------------------------------------------------------- names.c */
+
+/*
+ * A compact list: each name is its length (2 bytes), its bytes and a NUL.  10^6
+ * names of 20 bytes take 27 MB.
+ */
+struct ar_names {
+	char *bytes;
+	uint32_t *offs;		/* where each name's length stands */
+	size_t used, room;
+	uint32_t count, offs_room;
+};
+
+struct ar_sort_key {
+	uint64_t head;		/* the first bytes in which names differ, big-endian */
+	uint32_t off;
+	uint32_t len;
+};
+
+struct ar_sorter {
+	struct ar_sort_key *keys;
+	size_t room;
+};
+
+static inline const char *ar_name(const struct ar_names *names, uint32_t index, uint16_t *len)
+{
+	const char *at = names->bytes + names->offs[index];
+
+	memcpy(len, at, sizeof(*len));
+	return at + sizeof(*len);
+}
+
+/* as memcmp orders them, a prefix before what continues it */
+static inline int ar_name_compare(const char *a, size_t a_len, const char *b, size_t b_len)
+{
+	int order = memcmp(a, b, AR_MIN(a_len, b_len));
+
+	return order ? order : (a_len > b_len) - (a_len < b_len);
+}
+
+int ar_names_add(struct ar_names *names, const char *name, size_t len);
+/* adds all names of the directory; on an error those read so far are there */
+int ar_names_read(struct ar_names *names, int fd, void *buffer);
+/* sorts and drops duplicates, which a directory shows while it is being changed */
+int ar_names_sort(struct ar_names *names, struct ar_sorter *sorter);
+/* gives back what a directory of many pages does not need while it waits */
+void ar_names_trim(struct ar_names *names);
+void ar_names_clear(struct ar_names *names, size_t keep_bytes);
+void ar_names_free(struct ar_names *names);
+
+/* ------------------------------------------------------------------ scan.c */
+
+struct ar_path {
+	char *bytes;
+	size_t len, room;
+};
+
+struct ar_side {		/* a directory on one side while its pages are written */
+	int fd;			/* -1: not there */
+	bool listed;		/* names is what the directory holds */
+	uint32_t page_flags;	/* AR_PAGE_PARTIAL */
+	uint32_t at;		/* the next name */
+	uint64_t dev;
+	struct ar_row self;
+	struct ar_path path;
+	struct ar_names names;
+};
+
+struct ar_dir {
+	struct ar_side side[2];
+	uint32_t pair_flags;
+	bool begun;		/* its first page is written */
+	bool dead;		/* the source could not be looked at at all */
+	const char *alias;	/* the source's name of the only entry, or NULL */
+};
+
+struct ar_scratch {
+	struct ar_scratch *next;
+	struct ar_dir dir;
+	struct ar_sorter sorter;
+	struct ar_path path;	/* of a link that may be seen through */
+	char dirents[AR_DIRENT_BYTES] __attribute__((aligned(8)));
+};
+
+struct ar_scan {
+	ar_root *src, *dst;
+	uint32_t flags;
+	uint32_t xattr_flags;
+	pthread_mutex_t lock;
+	struct ar_scratch *idle;
+};
+
+struct scan_call {		/* one call of the scanner, on one thread */
+	struct ar_scan *scan;
+	struct ar_scratch *scratch;
+	struct ar_batch *out;
+	uint32_t pair;		/* index of the one under way */
+	uint32_t rows;		/* of the source, so far */
+};
+
+/* the caller can wait until others have closed or freed something */
+static inline bool ar_scan_is_scarce(int err)
+{
+	return err == -EMFILE || err == -ENFILE || err == -ENOMEM;
+}
+
+/* ------------------------------------------------------------------- dir.c */
+
+#define AR_SCAN_TRIES 4		/* of a call that fails for a passing reason */
+
+/* true: try again, after a pause that grows */
+bool ar_scan_again(struct scan_call *call, int err, int *tries);
+
+int ar_path_set(struct ar_path *path, const char *bytes, size_t len);
+/* appends a component, and the mark of a followed link when asked to */
+int ar_path_push(struct ar_path *path, const char *name, size_t len, bool marked);
+int ar_path_mark(struct ar_path *path);
+void ar_path_unmark(struct ar_path *path);
+
+/*
+ * Open the directory at each side's path, write its own row and read its names.
+ * Trouble is a problem of the pair that comes; an answer of -errno says that
+ * descriptors or memory ran out.  only_self: what is in it is not looked at.
+ */
+int ar_dir_open_source(struct scan_call *call, struct ar_dir *dir, bool only_self);
+int ar_dir_list_source(struct scan_call *call, struct ar_dir *dir);
+int ar_dir_open_dest(struct scan_call *call, struct ar_dir *dir, bool only_self);
+/* 1: it is the destination's root or, when ancestors is set, one of its own ancestors */
+int ar_dir_is_loop(struct scan_call *call, const struct ar_dir *dir, bool ancestors);
+/* closes it; its memory is kept for the next one, up to keep_bytes each */
+void ar_dir_reset(struct ar_dir *dir, size_t keep_bytes);
+void ar_dir_free(struct ar_dir *dir);
+
+/* ------------------------------------------------------------------ page.c */
+
+int ar_scan_statx(struct scan_call *call, int fd, const char *name, int flags,
+		  struct statx *stx);
+/* fills all but the names of a row; dev is that of the directory which holds it */
+void ar_row_fill(struct ar_row *row, const struct statx *stx, uint64_t dev, uint32_t scan_flags);
+/* the digests of a row; trouble with them is a problem of the row, and 0 */
+int ar_row_digest(struct scan_call *call, struct ar_row *row, int side, int fd, const char *name,
+		  uint32_t index);
+/* writes the next page of the directory on both sides as a new pair of call->out */
+int ar_page_pair(struct scan_call *call, struct ar_dir *dir);
+
+/* ----------------------------------------------------------------- links.c */
+
+enum link_verdict { LINK_KEPT, LINK_FOLLOWED, LINK_DANGLING, LINK_UNSAFE };
+
+/*
+ * What the options make of the symlink name in the source directory.  FOLLOWED:
+ * stx is the target's now.  DANGLING: -errno in *err.
+ */
+enum link_verdict ar_link_judge(struct scan_call *call, const struct ar_side *side,
+				const char *name, const char *target, struct statx *stx,
+				int *err);
+/* -K: true when the link leads to a directory of the destination, which stx is then */
+bool ar_link_is_dst_dir(struct scan_call *call, const struct ar_side *side, const char *name,
+			size_t len, struct statx *stx);
+/* -K: marks the links to directories among the path's components */
+int ar_link_mark_path(struct scan_call *call, struct ar_path *path);
+
+#endif
