@@ -5,11 +5,10 @@ Owns how click's completion is reached although the first word may be a command 
 
 from __future__ import annotations
 
-import sys
-
 import click
 from click.shell_completion import CompletionItem, ShellComplete, get_completion_class
 
+from arsync.cli.messages import show
 from arsync.cli.run import COMMANDS, COMPLETE_VARIABLE, load_command
 from arsync.errors import UsageError
 
@@ -31,7 +30,7 @@ fish:  arsync completion fish | source      in config.fish
 @click.argument("shell", type=click.Choice(SHELLS))
 def command(shell: str) -> int:
     """Print the completion script of a shell."""
-    click.echo(_completer(shell).source())
+    show(_completer(shell).source() + "\n")
     return 0
 
 
@@ -47,11 +46,11 @@ def complete(instruction: str) -> int:
         raise UsageError(f"{COMPLETE_VARIABLE}: {instruction!r} is no instruction")
     completer = _completer(shell)
     if verb == "source":
-        click.echo(completer.source())
+        show(completer.source() + "\n")
         return 0
     args, incomplete = completer.get_completion_args()
     for item in _items(shell, args, incomplete):
-        sys.stdout.write(completer.format_completion(item) + "\n")
+        show(completer.format_completion(item) + "\n")
     return 0
 
 

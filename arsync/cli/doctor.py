@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from arsync.cli.messages import show
 from arsync.errors import FileError, describe
 
 __all__ = ["command"]
@@ -35,9 +36,9 @@ def command(paths: tuple[str, ...], as_json: bool) -> int:
     except OSError as error:
         raise FileError(_reason(error)) from None
     if as_json:
-        click.echo(json.dumps(found.to_json(), indent=2))
+        show(json.dumps(found.to_json(), indent=2) + "\n")
     else:
-        click.echo(render(found, shutil.get_terminal_size((80, 24)).columns), nl=False)
+        show(render(found, shutil.get_terminal_size((80, 24)).columns))
     return 0
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import click
 
+from arsync.cli.messages import show
 from arsync.cli.option import Option, Topic, Value
 from arsync.cli.run import COMMANDS, load_command
 from arsync.cli.table import OPTIONS
@@ -46,12 +47,12 @@ def sync_help() -> str:
 def command(name: str | None) -> int:
     """Show the help of arsync or of a command."""
     if name in (None, "sync"):
-        click.echo(sync_help(), nl=False)
+        show(sync_help())
         return 0
     if name not in COMMANDS:
         raise UsageError(f"there is no command {quoted(name or '')} (there are {_names()})")
     with click.Context(load_command(name), info_name=f"arsync {name}") as context:
-        click.echo(context.get_help())
+        show(context.get_help() + "\n")
     return 0
 
 

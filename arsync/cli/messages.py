@@ -1,6 +1,7 @@
-"""Sentences on standard error, and the version.
+"""What is printed: text on standard output, sentences on standard error, the version.
 
-Owns the prefix `arsync: ` and the rule that no control character of a name reaches a terminal.
+Owns the prefix `arsync: `, the rule that no control character of a name in a message reaches a
+terminal, and that output which cannot be written ends the run.
 """
 
 from __future__ import annotations
@@ -8,9 +9,22 @@ from __future__ import annotations
 import sys
 import traceback
 
-from arsync.errors import InternalError, escaped
+from arsync.errors import FileError, InternalError, escaped
 
-__all__ = ["say", "say_bug", "show_version"]
+__all__ = ["say", "say_bug", "show", "show_version"]
+
+
+def show(text: str) -> None:
+    """Print text on standard output, as it is.
+
+    Raises: FileError when it cannot be written; BrokenPipeError when nobody reads it any more.
+    """
+    try:
+        sys.stdout.write(text)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise FileError(f"cannot write to standard output: {error.strerror}") from None
 
 
 def say(text: str) -> None:
@@ -36,5 +50,5 @@ def show_version() -> int:
     """
     from arsync import __version__
 
-    print(f"arsync {__version__}")
+    show(f"arsync {__version__}\n")
     return 0

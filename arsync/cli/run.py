@@ -50,7 +50,6 @@ def run(words: Sequence[str]) -> int:
     """
     try:
         code = _dispatch(words)
-        sys.stdout.flush()
     except ArsyncError as error:
         code = _failed(error)
     except KeyboardInterrupt as error:
@@ -92,9 +91,14 @@ def _dispatch(words: Sequence[str]) -> int:
 def _invoke(name: str, words: Sequence[str]) -> int:
     import click
 
+    command = load_command(name)
     prog = "arsync" if name == "sync" else f"arsync {name}"
     try:
-        result = load_command(name).main(args=list(words), prog_name=prog, standalone_mode=False)
+        # Not command.main(): it has its own exit codes, 1 for a reader that went away among them.
+        with command.make_context(prog, list(words)) as context:
+            result = command.invoke(context)
+    except click.exceptions.Exit as ended:
+        return ended.exit_code
     except click.ClickException as error:
         message = " ".join(error.format_message().split()).rstrip(".")
         raise UsageError(f"{message[:1].lower()}{message[1:]}") from None
@@ -117,7 +121,8 @@ def _closed(code: int) -> int:
         return code or FileError.exit_code
     except OSError as error:
         _drop_output()
-        say(f"cannot write to standard output: {error.strerror}")
+        if code == 0:
+            say(f"cannot write to standard output: {error.strerror}")
         return code or FileError.exit_code
     return code
 

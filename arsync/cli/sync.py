@@ -7,10 +7,9 @@ Owns what happens between the words and the run: help and version, the operands,
 from __future__ import annotations
 
 import os
-import sys
 
 from arsync.cli.fold import fold
-from arsync.cli.messages import say, show_version
+from arsync.cli.messages import say, show, show_version
 from arsync.cli.operands import check_operands
 from arsync.cli.parser import SyncCommand
 from arsync.cli.run import COMMANDS
@@ -29,7 +28,7 @@ def run_sync(line: CommandLine) -> int:
     if _wants_help(line):
         from arsync.cli.help import sync_help
 
-        sys.stdout.write(sync_help())
+        show(sync_help())
         return 0
     if line.ends_with:
         return show_version()
