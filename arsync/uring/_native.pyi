@@ -1,0 +1,256 @@
+"""What mypy knows of the compiled module: every name of `src/arsync.h`.
+
+A C pointer, struct or array is Any here: cffi checks those when they are used. The test of this
+file fails when the header has a name that is missing here.
+"""
+
+from typing import Any, TypeAlias
+
+CData: TypeAlias = Any
+
+class _FFI:
+    NULL: CData
+    errno: int
+    def new(self, cdecl: str, init: object = ...) -> CData: ...
+    def gc(self, cdata: CData, destructor: object, size: int = ...) -> CData: ...
+    def release(self, cdata: CData) -> None: ...
+    def cast(self, cdecl: str, value: object) -> CData: ...
+    def sizeof(self, cdecl: object) -> int: ...
+    def offsetof(self, cdecl: str, *fields: str | int) -> int: ...
+    def typeof(self, cdecl: object) -> Any: ...
+    def addressof(self, cdata: CData, *fields: str | int) -> CData: ...
+    def buffer(self, cdata: CData, size: int = ...) -> Any: ...
+    def from_buffer(self, cdecl: object, source: object = ...) -> CData: ...
+    def unpack(self, cdata: CData, length: int) -> Any: ...
+    def string(self, cdata: CData, maxlen: int = ...) -> bytes: ...
+    def memmove(self, dest: object, src: object, n: int) -> None: ...
+
+class _Lib:
+    AR_FORMAT: int
+    AR_PAGE_ROWS: int
+    AR_NONE: int
+    AR_NO_PAGE: int
+    AR_HASH_CHUNK: int
+    AR_BIG_BYTES: int
+    AR_ROW_MOUNT: int
+    AR_ROW_FOLLOWED: int
+    AR_ROW_BAD: int
+    AR_ROW_SPARSE: int
+    AR_PAGE_FIRST: int
+    AR_PAGE_LAST: int
+    AR_PAGE_PARTIAL: int
+    AR_CHANGE_DATA: int
+    AR_CHANGE_META: int
+    AR_CHANGE_SYMLINK: int
+    AR_CHANGE_SPECIAL: int
+    AR_CHANGE_LINK: int
+    AR_CHANGE_DIR: int
+    AR_WHY_NEW: int
+    AR_WHY_TYPE: int
+    AR_WHY_SIZE: int
+    AR_WHY_MTIME: int
+    AR_WHY_MODE: int
+    AR_WHY_UID: int
+    AR_WHY_GID: int
+    AR_WHY_ATIME: int
+    AR_WHY_XATTR: int
+    AR_WHY_ACL: int
+    AR_WHY_TARGET: int
+    AR_WHY_LINK: int
+    AR_WHY_CONTENT: int
+    AR_STATE_PLANNED: int
+    AR_STATE_LATER: int
+    AR_STATE_DONE: int
+    AR_STATE_FAILED: int
+    AR_STATE_SKIPPED: int
+    AR_STATE_BIG: int
+    AR_METHOD_NONE: int
+    AR_METHOD_REFLINK: int
+    AR_METHOD_COPY_RANGE: int
+    AR_METHOD_SPLICE: int
+    AR_METHOD_READ_WRITE: int
+    AR_METHOD_DIRECT: int
+    AR_METHOD_COUNT: int
+    AR_CHANGE_HASHED: int
+    AR_CHANGE_UNSTABLE: int
+    AR_CHANGE_LEADER: int
+    AR_PAIR_NEW: int
+    AR_PAIR_REPLACE: int
+    AR_PAIR_NAMED: int
+    AR_PAIR_SHALLOW: int
+    AR_PAIR_ROOT: int
+    AR_PAIR_FINISH: int
+    AR_PAIR_TOUCHED: int
+    AR_CHILD_DST_DIR: int
+    AR_CHILD_DST_OTHER: int
+    AR_CHILD_SHALLOW: int
+    AR_PROBLEM_FAILED: int
+    AR_PROBLEM_VANISHED: int
+    AR_PROBLEM_CANNOT_HOLD: int
+    AR_PROBLEM_UNSTABLE: int
+    AR_PROBLEM_SKIPPED: int
+    AR_PROBLEM_LOOP: int
+    AR_PROBLEM_UNSAFE: int
+    AR_KEEP_PERMS: int
+    AR_KEEP_OWNER: int
+    AR_KEEP_GROUP: int
+    AR_KEEP_TIMES: int
+    AR_KEEP_LINKS: int
+    AR_KEEP_DEVICES: int
+    AR_KEEP_SPECIALS: int
+    AR_KEEP_HARD_LINKS: int
+    AR_KEEP_ACLS: int
+    AR_KEEP_XATTRS: int
+    AR_KEEP_ATIMES: int
+    AR_KEEP_DIRS: int
+    AR_OMIT_DIR_TIMES: int
+    AR_OMIT_LINK_TIMES: int
+    AR_AS_ROOT: int
+    AR_CHMOD_DIRS: int
+    AR_CHMOD_FILES: int
+    AR_CHMOD_X: int
+    AR_CHMOD_COPY: int
+    AR_SCAN_XDEV: int
+    AR_SCAN_ATIME: int
+    AR_SCAN_XATTR: int
+    AR_SCAN_ACL: int
+    AR_SCAN_COPY_LINKS: int
+    AR_SCAN_COPY_DIRLINKS: int
+    AR_SCAN_COPY_UNSAFE: int
+    AR_SCAN_SAFE: int
+    AR_SCAN_KEEP_DIRLINKS: int
+    AR_SCAN_RECURSE: int
+    AR_SCAN_SKIP_MOUNTS: int
+    AR_SCAN_ALL_XATTRS: int
+    AR_ROOT_CREATE: int
+    AR_ROOT_INSIDE: int
+    AR_LATER_LINKS: int
+    AR_LATER_DIRS: int
+    AR_ENGINE_URING: int
+    AR_ENGINE_SYNC: int
+    AR_LANE_INPLACE: int
+    AR_LANE_SPARSE: int
+    AR_LANE_PREALLOCATE: int
+    AR_LANE_REFLINK: int
+    AR_LANE_REFLINK_ALWAYS: int
+    AR_LANE_NO_HASH: int
+    AR_OP_NONE: int
+    AR_OP_OPEN_FILE: int
+    AR_OP_OPEN_DIR: int
+    AR_OP_READ_DIR: int
+    AR_OP_STAT: int
+    AR_OP_READLINK: int
+    AR_OP_LIST_XATTR: int
+    AR_OP_GET_XATTR: int
+    AR_OP_READ: int
+    AR_OP_SEEK: int
+    AR_OP_CREATE: int
+    AR_OP_WRITE: int
+    AR_OP_TRUNCATE: int
+    AR_OP_ALLOCATE: int
+    AR_OP_REFLINK: int
+    AR_OP_COPY_RANGE: int
+    AR_OP_SPLICE: int
+    AR_OP_CHOWN: int
+    AR_OP_CHMOD: int
+    AR_OP_UTIMES: int
+    AR_OP_SET_XATTR: int
+    AR_OP_REMOVE_XATTR: int
+    AR_OP_SET_ACL: int
+    AR_OP_RENAME: int
+    AR_OP_LINK: int
+    AR_OP_SYMLINK: int
+    AR_OP_MKNOD: int
+    AR_OP_MKDIR: int
+    AR_OP_UNLINK: int
+    AR_OP_RMDIR: int
+    AR_OP_OPEN_TARGET: int
+    AR_OP_RING_SETUP: int
+    AR_OP_RING_SUBMIT: int
+    AR_OP_MEMORY: int
+    AR_OP_SPOOL: int
+    AR_OP_COUNT: int
+    AR_FAULT_ERROR: int
+    AR_FAULT_SHORT: int
+    AR_FAULT_PAUSE: int
+    AR_FAULT_KILL: int
+    AR_FAULT_TRACE: int
+    AR_RING_COOP_TASKRUN: int
+    AR_RING_SINGLE_ISSUER: int
+    AR_RING_DEFER_TASKRUN: int
+    AR_TRIAL_OPEN: int
+    AR_TRIAL_CREATE: int
+    AR_TRIAL_READ_CACHED: int
+    AR_TRIAL_READ_COLD: int
+    AR_TRIAL_READ_DIRECT: int
+    AR_TRIAL_WRITE_NEW: int
+    AR_TRIAL_WRITE_DIRECT: int
+    AR_TRIAL_FSYNC: int
+    AR_TRIAL_FALLOCATE: int
+    AR_TRIAL_STATX: int
+    AR_TRIAL_MKDIR: int
+    AR_TRIAL_RENAME: int
+    AR_TRIAL_UNLINK: int
+    AR_TRIAL_LINK: int
+    AR_TRIAL_SYMLINK: int
+    AR_TRIAL_SET_XATTR: int
+    AR_TRIAL_GET_XATTR: int
+    AR_TRIAL_SPLICE: int
+    AR_TRIAL_CLOSE: int
+    AR_TRIAL_COUNT: int
+    def ar_batch_new(self) -> CData: ...
+    def ar_batch_clear(self, batch: CData, /) -> None: ...
+    def ar_batch_free(self, batch: CData, /) -> None: ...
+    def ar_root_open(self, path: bytes | CData, flags: int, out: CData, /) -> int: ...
+    def ar_root_fd(self, root: CData, /) -> int: ...
+    def ar_root_close(self, root: CData, /) -> None: ...
+    def ar_scan_open(self, src: CData, dst: CData, flags: int, out: CData, /) -> int: ...
+    def ar_scan_close(self, scan: CData, /) -> None: ...
+    def ar_scan_names(
+        self,
+        scan: CData,
+        path: bytes | CData,
+        path_len: int,
+        names: bytes | CData,
+        names_len: int,
+        alias: bytes | CData,
+        pair_flags: int,
+        out: CData,
+        /,
+    ) -> int: ...
+    def ar_scan_root(self, scan: CData, out: CData, more: CData, /) -> int: ...
+    def ar_scan_children(
+        self, scan: CData, parent: CData, first: int, count: int, out: CData, more: CData, /
+    ) -> int: ...
+    def ar_scan_more(self, scan: CData, directory: CData, out: CData, /) -> int: ...
+    def ar_dir_close(self, directory: CData, /) -> None: ...
+    def ar_diff(self, batch: CData, rules: CData, /) -> int: ...
+    def ar_want(self, rules: CData, src: CData, dst: CData, want: CData, /) -> None: ...
+    def ar_later_open(self, spool_fd: int, what: int, out: CData, /) -> int: ...
+    def ar_later_add(self, later: CData, batch: CData, /) -> int: ...
+    def ar_later_next(self, later: CData, out: CData, /) -> int: ...
+    def ar_later_count(self, later: CData, /) -> int: ...
+    def ar_later_close(self, later: CData, /) -> None: ...
+    def ar_lane_open(self, config: CData, out: CData, /) -> int: ...
+    def ar_lane_close(self, lane: CData, /) -> None: ...
+    def ar_lane_run(self, lane: CData, batch: CData, /) -> int: ...
+    def ar_lane_stop(self, lane: CData, /) -> None: ...
+    def ar_lane_tally(self, lane: CData, /) -> CData: ...
+    def ar_big_open(
+        self, lane: CData, batch: CData, pair: int, change: int, out: CData, /
+    ) -> int: ...
+    def ar_big_bytes(self, big: CData, /) -> int: ...
+    def ar_big_copy(self, lane: CData, big: CData, offset: int, length: int, /) -> int: ...
+    def ar_big_close(self, lane: CData, big: CData, keep: int, /) -> int: ...
+    def ar_fault_set(self, op: int, skip: int, count: int, action: int, value: int, /) -> int: ...
+    def ar_fault_clear(self) -> None: ...
+    def ar_fault_passes(self, op: int, /) -> int: ...
+    def ar_fault_wait(self, op: int, timeout_ms: int, /) -> int: ...
+    def ar_fault_resume(self) -> None: ...
+    def ar_probe_ring(self, buffer_bytes: int, out: CData, /) -> int: ...
+    def ar_probe_fs(self, fd: int, out: CData, /) -> int: ...
+    def ar_probe_fallocate(self, fd: int, mode: int, offset: int, length: int, /) -> int: ...
+    def ar_probe_trial(self, dir_fd: int, trial: int, times: int, out: CData, /) -> int: ...
+
+ffi: _FFI
+lib: _Lib

@@ -1,0 +1,327 @@
+"""Hold a `struct ar_batch` and read it: what changes, what went wrong.
+
+Owns the layout of rows, pages, pairs, changes and problems as Python reads them. Stages pass a
+batch on without looking inside; only who prints names does, one generator a batch, because a
+Python object a file costs as much as the whole scan of it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from struct import Struct
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from arsync.errors import OutOfMemoryError
+from arsync.model import Change, ChangeFlag, Kind, Problem, Side, State
+from arsync.uring._native import ffi, lib
+
+if TYPE_CHECKING:
+    from arsync.uring._native import CData
+    from arsync.uring.rules import Rules
+
+__all__ = ["Batch", "BatchPool"]
+
+_PAGE: Final = Struct("<8IQ")
+"""Flags to dev of `struct ar_page`; its own row follows, then the rows."""
+
+_ROW: Final = Struct("<IHBBIII4xQ8xq24xI20xII16x")
+"""Name, type, flags, mode, owner, size, mtime and link target of `struct ar_row`."""
+
+_PAIR: Final = Struct("<QQIIII3I4BIIQ16s")
+"""All of `struct ar_pair`, its own change included."""
+
+_CHANGE: Final = Struct("<3I4BIIQ16s")
+_PROBLEM: Final = Struct("<IIHBBi")
+
+_ROWS_OFFSET: Final = _PAGE.size + _ROW.size
+
+_DT_DIR: Final = 4
+
+
+class _Facts(NamedTuple):
+    """Hold what `_CHANGE` unpacks."""
+
+    src_row: int
+    dst_row: int
+    why: int
+    kind: int
+    state: int
+    method: int
+    flags: int
+    aux: int
+    aux_len: int
+    moved: int
+    digest: bytes
+
+
+_UNCHANGED: Final = _Facts(0, 0, 0, Kind.META, State.DONE, 0, 0, 0, 0, 0, b"")
+
+
+@dataclass(frozen=True)
+class _Page:
+    """Hold a page's header beside the bytes of all pages of its side."""
+
+    data: bytes
+    offset: int
+    flags: int
+    row_count: int
+    path: bytes
+    alias: bytes
+
+    @classmethod
+    def at(cls, data: bytes, offset: int) -> _Page:
+        """Read the header of the page at an offset."""
+        _, flags, row_count, _, path_off, path_len, alias_off, alias_len, _ = _PAGE.unpack_from(
+            data, offset
+        )
+        path_at, alias_at = offset + path_off, offset + alias_off
+        # A component that ends in NUL is a link that is followed; people know it without.
+        path = data[path_at : path_at + path_len].replace(b"\0", b"")
+        return cls(data, offset, flags, row_count, path, data[alias_at : alias_at + alias_len])
+
+    def name(self, row: int) -> bytes:
+        """Return the name of a row as the destination has it."""
+        name_off, name_len, *_ = _ROW.unpack_from(self.data, self.row_offset(row))
+        start = self.offset + int(name_off)
+        return self.data[start : start + int(name_len)]
+
+    def row_offset(self, row: int) -> int:
+        """Return where a row is in the data."""
+        return self.offset + _ROWS_OFFSET + _ROW.size * row
+
+    def path_of(self, name: bytes) -> bytes:
+        """Return the path of an entry below the root."""
+        return self.path + b"/" + name if self.path else name
+
+
+class Batch:
+    """Hold one batch of directories, the unit that goes from stage to stage.
+
+    One thread at a time may use it. What C gets is `raw`, a `struct ar_batch *`.
+
+    Raises: OutOfMemoryError.
+    """
+
+    __slots__ = ("raw",)
+
+    def __init__(self) -> None:
+        raw = lib.ar_batch_new()
+        if raw == ffi.NULL:
+            raise OutOfMemoryError("out of memory: cannot make another batch")
+        self.raw: CData = ffi.gc(raw, lib.ar_batch_free)
+
+    def clear(self) -> None:
+        """Empty it; memory that is not out of the ordinary is kept for the next use."""
+        lib.ar_batch_clear(self.raw)
+
+    def compare(self, rules: Rules) -> None:
+        """Let C fill in the changes and children of a scanned batch.
+
+        Raises: OutOfMemoryError.
+        """
+        if lib.ar_diff(self.raw, rules.raw):
+            raise OutOfMemoryError("out of memory for the changes of a batch")
+
+    @property
+    def pair_count(self) -> int:
+        """Count the directories, or pages of them."""
+        return int(self.raw.pair_count)
+
+    @property
+    def change_count(self) -> int:
+        """Count the changed entries, those that wait for a later phase included."""
+        return int(self.raw.change_count)
+
+    @property
+    def child_count(self) -> int:
+        """Count the directories to scan next."""
+        return int(self.raw.child_count)
+
+    @property
+    def problem_count(self) -> int:
+        """Count the problems."""
+        return int(self.raw.problem_count)
+
+    @property
+    def tally(self) -> CData:
+        """Return the `struct ar_tally` of scan and diff.
+
+        Later.add takes followers out of what is planned: read it after that.
+        """
+        return self.raw.tally
+
+    @property
+    def byte_count(self) -> int:
+        """Count the bytes of memory that it holds, used or not."""
+        raw = self.raw
+        arrays = (
+            raw.pair_room * _PAIR.size
+            + raw.change_room * _CHANGE.size
+            + raw.child_room * ffi.sizeof("struct ar_child")
+            + raw.problem_room * _PROBLEM.size
+        )
+        return int(raw.src_room + raw.dst_room + raw.aux_room + arrays)
+
+    def changes(self, *, unchanged: bool = False) -> Iterator[Change]:
+        """Yield the changes, each directory's own before those of its entries.
+
+        A further name of a hard-linked file is not among them: it comes in a batch of the link
+        phase. A big file is, with State.LATER until it is copied.
+
+        Args:
+            unchanged: yield entries that need nothing too, with no `why` and State.DONE.
+        Returns: about 2 us an entry.
+        """
+        src = _bytes_of(self.raw.src, self.raw.src_bytes)
+        aux = _bytes_of(self.raw.aux, self.raw.aux_bytes)
+        left_alone = self._left_alone() if unchanged else frozenset()
+        for index, (src_page, _, first, count, flags, _, *own) in enumerate(self._pairs()):
+            page = _Page.at(src, src_page)
+            facts = _Facts._make(own)
+            if facts.kind or (unchanged and _shows_itself(page, flags)):
+                yield _directory(page, facts)
+            changes = self._changes_of(first, count)
+            if unchanged:
+                changes = _with_unchanged(page, changes, index, left_alone)
+            yield from _entries(page, changes, aux)
+
+    def problems(self) -> Iterator[Problem]:
+        """Yield the problems, with paths below the root of their side."""
+        src = _bytes_of(self.raw.src, self.raw.src_bytes)
+        dst = _bytes_of(self.raw.dst, self.raw.dst_bytes)
+        for pair, row, op, kind, side, err in self._problems():
+            facts = self.raw.pairs[pair]
+            page = _Page.at(src, facts.src_page)
+            name = b"" if row == lib.AR_NONE else page.name(row)
+            if side == Side.DST and facts.dst_page != lib.AR_NO_PAGE:
+                page = _Page.at(dst, facts.dst_page)
+            elif name and side == Side.SRC:
+                name = page.alias or name
+            yield Problem(page.path_of(name) if name else page.path, kind, op, side, err)
+
+    def _pairs(self) -> Iterator[tuple[int, ...]]:
+        return _unpacked(_PAIR, self.raw.pairs, self.raw.pair_count)
+
+    def _problems(self) -> Iterator[tuple[int, ...]]:
+        return _unpacked(_PROBLEM, self.raw.problems, self.raw.problem_count)
+
+    def _changes_of(self, first: int, count: int) -> Iterator[_Facts]:
+        return map(_Facts._make, _unpacked(_CHANGE, self.raw.changes + first, count))
+
+    def _left_alone(self) -> frozenset[tuple[int, int]]:
+        """Return (pair, row) of the source's entries that could not be handled or are left out."""
+        return frozenset((pair, row) for pair, row, *_ in self._problems())
+
+
+class BatchPool:
+    """Keep cleared batches for the next use; any thread may take one and give it back.
+
+    Args:
+        kept: how many are kept at most.
+        largest_bytes: a batch that holds more memory is freed instead.
+    """
+
+    def __init__(self, kept: int = 64, largest_bytes: int = 8 << 20) -> None:
+        self._free: deque[Batch] = deque(maxlen=kept)
+        self._largest_bytes = largest_bytes
+
+    def take(self) -> Batch:
+        """Return an empty batch.
+
+        Raises: OutOfMemoryError.
+        """
+        try:
+            return self._free.pop()
+        except IndexError:
+            return Batch()
+
+    def give(self, batch: Batch) -> None:
+        """Take back a batch that nobody uses any more."""
+        batch.clear()
+        if batch.byte_count <= self._largest_bytes:
+            self._free.append(batch)
+
+
+def _bytes_of(pointer: CData, count: int) -> bytes:
+    return bytes(ffi.buffer(pointer, count)) if count else b""
+
+
+def _unpacked(layout: Struct, array: CData, count: int) -> Iterator[tuple[int, ...]]:
+    if not count:
+        return iter(())
+    return layout.iter_unpack(ffi.buffer(array, count * layout.size)[:])
+
+
+def _shows_itself(page: _Page, pair_flags: int) -> bool:
+    hidden = pair_flags & (lib.AR_PAIR_NAMED | lib.AR_PAIR_FINISH)
+    return bool(page.flags & lib.AR_PAGE_FIRST) and not hidden
+
+
+def _directory(page: _Page, facts: _Facts) -> Change:
+    row = _ROW.unpack_from(page.data, page.offset + _PAGE.size)
+    _, _, _, _, mode, uid, gid, size, mtime_s, mtime_n, _, _ = row
+    state = facts.state if facts.kind else State.DONE
+    return Change(
+        page.path, Kind.DIR, facts.why, state, 0, 0, mode, uid, gid, size, mtime_s, mtime_n
+    )
+
+
+def _entries(page: _Page, changes: Iterator[_Facts], aux: bytes) -> Iterator[Change]:
+    data, offset = page.data, page.offset
+    first_row = offset + _ROWS_OFFSET
+    prefix = page.path + b"/" if page.path else b""
+    for row, _, why, kind, state, method, flags, first, first_len, moved, digest in changes:
+        if kind == Kind.LINK and state == State.LATER:
+            continue
+        (name_off, name_len, _, _, mode, uid, gid, size, mtime_s, mtime_n, link_off, link_len) = (
+            _ROW.unpack_from(data, first_row + _ROW.size * row)
+        )
+        name_at, link_at = offset + name_off, offset + link_off
+        link = aux[first : first + first_len] if first_len else data[link_at : link_at + link_len]
+        yield Change(
+            prefix + (page.alias or data[name_at : name_at + name_len]),
+            kind,
+            why,
+            state,
+            method,
+            flags,
+            mode,
+            uid,
+            gid,
+            size,
+            mtime_s,
+            mtime_n,
+            link.replace(b"\0", b"") if first_len else link,
+            moved,
+            digest if flags & ChangeFlag.HASHED else b"",
+        )
+
+
+def _with_unchanged(
+    page: _Page, changes: Iterator[_Facts], pair: int, left_alone: frozenset[tuple[int, int]]
+) -> Iterator[_Facts]:
+    """Put the rows without a change between those that have one."""
+    changed = {facts.src_row: facts for facts in changes}
+    for row in range(page.row_count):
+        if row in changed:
+            yield changed[row]
+            continue
+        _, _, kind, flags, *_ = _ROW.unpack_from(page.data, page.row_offset(row))
+        if kind != _DT_DIR and not flags & lib.AR_ROW_BAD and (pair, row) not in left_alone:
+            yield _UNCHANGED._replace(src_row=row)
+
+
+def _check_layouts() -> None:
+    for layout, name in (
+        (_ROW, "struct ar_row"),
+        (_PAIR, "struct ar_pair"),
+        (_CHANGE, "struct ar_change"),
+        (_PROBLEM, "struct ar_problem"),
+    ):
+        if layout.size != ffi.sizeof(name):
+            raise ImportError(f"{name} has {ffi.sizeof(name)} bytes, not {layout.size}")
+
+
+_check_layouts()

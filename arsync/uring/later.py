@@ -1,0 +1,113 @@
+"""Keep what must wait for the whole tree in a file: further names of files, directories' times.
+
+Owns the spool file and the lock around it. Which batch is added when is the planner's business.
+"""
+
+from __future__ import annotations
+
+import enum
+import errno
+import os
+import tempfile
+import threading
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from arsync.errors import FileError, InternalError, OutOfMemoryError
+from arsync.uring._native import ffi, lib
+from arsync.uring.batch import Batch
+
+if TYPE_CHECKING:
+    from arsync.uring._native import CData
+
+__all__ = ["Later", "LaterKind"]
+
+
+class LaterKind(enum.IntEnum):
+    """Say what is kept (AR_LATER_*)."""
+
+    LINKS = 1
+    DIRS = 2
+
+
+class Later:
+    """Spool what waits, in an unlinked temporary file: memory does not grow with the tree.
+
+    Serves one pair of roots. Several threads may add, then one reads. A batch goes to LINKS before
+    it goes to DIRS and before its tally is read, because a name that is linked again touches its
+    directory and is not copied.
+
+    Args:
+        kind: what it takes out of a batch.
+        directory: where the file is made; None for $TMPDIR or what stands for it.
+    Raises: FileError where no file can be made there; OutOfMemoryError.
+    """
+
+    def __init__(self, kind: LaterKind, directory: str | None = None) -> None:
+        self._lock = threading.Lock()
+        self._directory = tempfile.gettempdir() if directory is None else directory
+        out = ffi.new("ar_later **")
+        try:
+            self._file = tempfile.TemporaryFile(dir=self._directory, buffering=0)  # noqa: SIM115
+        except OSError as error:
+            raise self._trouble(error.errno or errno.EIO) from None
+        result = lib.ar_later_open(self._file.fileno(), kind, out)
+        if result:
+            self._file.close()
+            raise self._trouble(-result)
+        self._raw: CData = ffi.gc(out[0], lib.ar_later_close)
+
+    def __enter__(self) -> Later:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def add(self, batch: Batch) -> None:
+        """Take out of a compared batch what must wait; it must not have been executed yet.
+
+        Raises: FileError when the disk of the spool is full; OutOfMemoryError.
+        """
+        with self._lock:
+            self._check(lib.ar_later_add(self._raw, batch.raw))
+
+    def next(self, batch: Batch) -> bool:
+        """Fill a batch with what comes next; nothing can be added from the first call on.
+
+        Returns: False at the end, with the batch empty.
+        Raises: FileError, OutOfMemoryError.
+        """
+        with self._lock:
+            return bool(self._check(lib.ar_later_next(self._raw, batch.raw)))
+
+    @property
+    def count(self) -> int:
+        """Count the names or directories that wait."""
+        return int(lib.ar_later_count(self._raw))
+
+    def close(self) -> None:
+        """Give back the file and the memory; a second call does nothing."""
+        with self._lock:
+            if not self._file.closed:
+                ffi.release(self._raw)
+                self._file.close()
+
+    def _check(self, result: int) -> int:
+        if result < 0:
+            raise self._trouble(-result)
+        return result
+
+    def _trouble(self, error: int) -> FileError | OutOfMemoryError | InternalError:
+        if error == errno.ENOMEM:
+            return OutOfMemoryError("out of memory for what waits for the whole tree")
+        if error == errno.EINVAL:
+            return InternalError("a batch of other roots, or one after reading began, was spooled")
+        return FileError(
+            f"cannot keep a temporary file in '{self._directory}': {os.strerror(error)} "
+            "(TMPDIR selects another directory)"
+        )

@@ -1,0 +1,136 @@
+"""Build `struct ar_rules`, what decides equality and what is set, out of the options.
+
+Owns the translation of options into tables and keeps their memory alive. It must not know how
+files are compared.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from arsync.model import Keep
+from arsync.modes import CopyBits, ModeRule
+from arsync.options import Preserve, SyncOptions
+from arsync.owners import IdMap
+from arsync.uring._native import ffi, lib
+
+if TYPE_CHECKING:
+    from arsync.uring._native import CData
+
+__all__ = ["Identity", "Rules"]
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Hold what the kernel lets this process do to files.
+
+    Args:
+        umask: of new files, where modes are not kept.
+        is_root: owners can be changed and device nodes made.
+        groups: those a file may be given to; root may give it to any.
+    """
+
+    umask: int
+    is_root: bool
+    groups: tuple[int, ...]
+
+    @classmethod
+    def current(cls) -> Identity:
+        """Read this process's own.
+
+        Source: proc_pid_status(5); umask(2) can only be read by setting it, which other threads
+        would notice.
+        """
+        status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
+        umask = re.search(r"^Umask:\s*([0-7]+)$", status, re.MULTILINE)
+        return cls(
+            umask=int(umask[1], 8) if umask else 0o022,
+            is_root=os.geteuid() == 0,
+            groups=tuple(sorted({os.getegid(), *os.getgroups()})),
+        )
+
+
+class Rules:
+    """Hold a `struct ar_rules` as `raw`; it never changes, so all threads may share it.
+
+    Args:
+        options: what to keep, maps of owners, changes of modes.
+        granule_ns: times are compared in units of this, at least 1: the coarser granularity of the
+            two filesystems.
+        identity: who runs.
+    """
+
+    def __init__(self, options: SyncOptions, granule_ns: int, identity: Identity) -> None:
+        groups = ffi.NULL
+        if not identity.is_root:
+            groups = ffi.new("uint32_t[]", list(identity.groups))
+        tables = {
+            "groups": groups,
+            "uidmap": _id_table(options.owners.users),
+            "gidmap": _id_table(options.owners.groups),
+            "chmods": _mode_table(options.chmod),
+        }
+        self._alive = tuple(tables.values())
+        self.raw: CData = ffi.new(
+            "struct ar_rules *",
+            {
+                "keep": _keep(options.preserve) | (lib.AR_AS_ROOT if identity.is_root else 0),
+                "umask": identity.umask,
+                "granule_ns": granule_ns,
+                "group_count": lib.AR_NONE if identity.is_root else len(identity.groups),
+                "uidmap_count": len(tables["uidmap"]),
+                "gidmap_count": len(tables["gidmap"]),
+                "chmod_count": len(tables["chmods"]),
+                **tables,
+            },
+        )
+
+
+def _keep(preserve: Preserve) -> int:
+    wanted = {
+        Keep.PERMS: preserve.perms,
+        Keep.OWNER: preserve.owner,
+        Keep.GROUP: preserve.group,
+        Keep.TIMES: preserve.times,
+        Keep.LINKS: preserve.links,
+        Keep.DEVICES: preserve.devices,
+        Keep.SPECIALS: preserve.specials,
+        Keep.HARD_LINKS: preserve.hard_links,
+        Keep.ACLS: preserve.acls,
+        Keep.XATTRS: preserve.xattrs,
+        Keep.ATIMES: preserve.atimes,
+        Keep.DIRS: preserve.recursive or preserve.dirs,
+        Keep.OMIT_DIR_TIMES: preserve.omit_dir_times,
+        Keep.OMIT_LINK_TIMES: preserve.omit_link_times,
+    }
+    return sum(bit for bit, is_wanted in wanted.items() if is_wanted)
+
+
+def _id_table(ids: IdMap | None) -> CData:
+    ranges = ids.ranges if ids else ()
+    return ffi.new("struct ar_idmap[]", [tuple(one) for one in ranges])
+
+
+def _mode_table(rules: tuple[ModeRule, ...]) -> CData:
+    return ffi.new("struct ar_chmod[]", [_mode_row(rule) for rule in rules])
+
+
+def _mode_row(rule: ModeRule) -> dict[str, int]:
+    flags = {
+        lib.AR_CHMOD_DIRS: rule.to_dirs,
+        lib.AR_CHMOD_FILES: rule.to_files,
+        lib.AR_CHMOD_X: rule.keep_x,
+        lib.AR_CHMOD_COPY: rule.copy is not CopyBits.NONE,
+    }
+    return {
+        "flags": sum(bit for bit, is_set in flags.items() if is_set),
+        "and_mode": rule.and_mask,
+        "or_mode": rule.or_mask,
+        "copy_from": rule.copy_shift,
+        "copy_to": rule.copy_mask,
+        "copy_minus": int(rule.copy is CopyBits.REMOVE),
+    }
