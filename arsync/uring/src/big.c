@@ -189,10 +189,10 @@ static void destroy(struct ar_big *big)
 	free(big);
 }
 
-static int open_folders(struct ar_lane *lane, struct ar_big *big, int *op)
+static int open_folders(struct ar_big *big, int *op)
 {
 	struct ar_batch *batch = big->batch;
-	const struct ar_page *src = big->page, *dst = ar_dst_page(batch, big->folder.pair);
+	const struct ar_page *src = big->page, *dst = ar_dst_path_page(batch, big->folder.pair);
 
 	*op = AR_OP_OPEN_DIR;
 	big->folder.src_fd = ar_open_beneath(batch->src_root, ar_page_str(src, src->path_off),
@@ -200,11 +200,8 @@ static int open_folders(struct ar_lane *lane, struct ar_big *big, int *op)
 	if (big->folder.src_fd < 0)
 		return big->folder.src_fd;
 	*op = AR_OP_OPEN_TARGET;
-	if (!dst)
-		dst = src;
 	big->folder.dst_fd = ar_open_beneath(batch->dst_root, ar_page_str(dst, dst->path_off),
 					     dst->path_len, O_RDONLY | O_DIRECTORY);
-	(void)lane;
 	return AR_MIN(big->folder.dst_fd, 0);
 }
 
@@ -225,7 +222,7 @@ int ar_big_open(ar_lane *lane, struct ar_batch *batch, uint32_t pair, uint32_t c
 	big->in_place = lane->cfg.flags & AR_LANE_INPLACE;
 	pthread_mutex_lock(&batch_lock);
 	lane->batch = batch;
-	err = open_folders(lane, big, &op);
+	err = open_folders(big, &op);
 	if (!err)
 		err = open_source(big, &op);
 	if (!err) {

@@ -25,10 +25,7 @@ struct dst_path {		/* the directory's path below the destination root */
 
 static struct dst_path path_of_pair(const struct ar_batch *batch, const struct ar_pair *pair)
 {
-	const struct ar_page *page = ar_dst_page(batch, pair);
-
-	if (!page)
-		page = ar_src_page(batch, pair);
+	const struct ar_page *page = ar_dst_path_page(batch, pair);
 	struct dst_path p = { ar_page_str(page, page->path_off), page->path_len, NULL, 0 };
 	const char *slash = memrchr(p.path, '/', p.len);
 	p.name = slash ? slash + 1 : p.path;

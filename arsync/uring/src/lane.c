@@ -64,8 +64,8 @@ void ar_lane_close(ar_lane *lane)
 	for (uint32_t i = 0; lane->jobs && i < lane->job_count; i++)
 		ar_hasher_free(&lane->jobs[i].hasher);
 	for (uint32_t i = 0; i < lane->relink_count; i++) {
-		free(lane->relink[i].from);
-		free(lane->relink[i].to);
+		free(lane->relinks[i].from);
+		free(lane->relinks[i].to);
 	}
 	for (int i = 0; i < 2; i++)
 		if (lane->pipe_fds[i] >= 0)

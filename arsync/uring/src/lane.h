@@ -72,6 +72,12 @@ struct job {			/* a regular file on its way */
 	struct ar_hasher hasher;
 };
 
+#define AR_RELINKS 16
+struct relink {			/* a first name that takes no more links, and its successor */
+	char *from, *to;
+	size_t from_len, to_len;
+};
+
 struct ar_lane {
 	struct ar_lane_config cfg;
 	const struct ar_rules *rules;
@@ -102,9 +108,7 @@ struct ar_lane {
 	} *again;
 	uint32_t again_count;
 	char *xattr_space;	/* AR_XATTR_SPACE bytes of attr.c, NULL until needed */
-	struct {		/* a first name that can take no more links, and its successor */
-		char *from, *to;
-	} relink[16];
+	struct relink relinks[AR_RELINKS];
 	uint32_t relink_count;
 	int parent_fd;		/* the last parent directory that was opened, and its path */
 	char *parent_path;

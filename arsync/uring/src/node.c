@@ -2,6 +2,7 @@
  * node.c - what has no content to copy: symlinks, fifos, sockets, devices, further
  * names of a file, and entries of which only attributes change.
  */
+#include <limits.h>
 #include <stdlib.h>
 #include <sys/sysmacros.h>
 
@@ -95,53 +96,62 @@ int ar_node_meta(struct ar_lane *lane, struct folder *folder, struct ar_change *
 
 /* -------------------------------------------------------------- hard links */
 
-static const char *successor(const struct ar_lane *lane, const char *first)
+/* paths may hold NULs (internal.h), so they are compared by their length */
+static struct relink *find_relink(struct ar_lane *lane, const char *first, size_t len)
 {
-	for (uint32_t i = 0; i < lane->relink_count; i++)
-		if (!strcmp(lane->relink[i].from, first))
-			return lane->relink[i].to;
-	return first;
+	for (uint32_t i = 0; i < lane->relink_count; i++) {
+		struct relink *one = &lane->relinks[i];
+		if (one->from_len == len && !memcmp(one->from, first, len))
+			return one;
+	}
+	return NULL;
 }
 
-/* from now on, further names of first are linked to this change's own file */
-static void succeed(struct ar_lane *lane, const struct ar_page *page, const char *first,
-		    const char *name)
+/*
+ * From now on further names of first are linked to this change's own file.  Where
+ * that cannot be remembered each further name becomes a copy, which is right too.
+ */
+static void succeed(struct ar_lane *lane, const struct folder *folder, const char *first,
+		    size_t first_len, const char *name)
 {
-	uint32_t slots = sizeof(lane->relink) / sizeof(*lane->relink);
-	uint32_t i;
+	const struct ar_page *page = ar_dst_path_page(lane->batch, folder->pair);
+	struct relink *one = find_relink(lane, first, first_len);
+	size_t slash = page->path_len ? 1 : 0, name_len = strlen(name);
+	char *to = malloc(page->path_len + slash + name_len);
 
-	for (i = 0; i < lane->relink_count; i++)
-		if (!strcmp(lane->relink[i].from, first))
-			break;
-	if (i == slots)		/* rare beyond reason: each further name is a copy then */
-		return;
-	char *to = malloc(page->path_len + strlen(name) + 2);
-	char *from = i < lane->relink_count ? lane->relink[i].from : strdup(first);
-	if (!to || !from) {
+	if (!one && lane->relink_count < AR_RELINKS && to) {
+		char *from = malloc(first_len);
+		if (from) {
+			one = &lane->relinks[lane->relink_count++];
+			*one = (struct relink){ .from = memcpy(from, first, first_len),
+						.from_len = first_len };
+		}
+	}
+	if (!one || !to) {
 		free(to);
-		if (i == lane->relink_count)
-			free(from);
 		return;
 	}
 	memcpy(to, ar_page_str(page, page->path_off), page->path_len);
-	if (page->path_len)
+	if (slash)
 		to[page->path_len] = '/';
-	strcpy(to + page->path_len + (page->path_len ? 1 : 0), name);
-	if (i < lane->relink_count)
-		free(lane->relink[i].to);
-	else
-		lane->relink_count++;
-	lane->relink[i].from = from;
-	lane->relink[i].to = to;
+	memcpy(to + page->path_len + slash, name, name_len);
+	free(one->to);
+	one->to = to;
+	one->to_len = page->path_len + slash + name_len;
 }
 
-static int open_first(struct ar_lane *lane, const char *first, const char **name)
+/* the directory of a first name; its own name is copied out, with a NUL */
+static int open_first(struct ar_lane *lane, const char *first, size_t len, char *name)
 {
-	const char *slash = strrchr(first, '/');
-	size_t len = slash ? (size_t)(slash - first) : 0;
+	const char *slash = memrchr(first, '/', len);
+	size_t parent_len = slash ? (size_t)(slash - first) : 0;
+	size_t start = slash ? parent_len + 1 : 0;
 
-	*name = slash ? slash + 1 : first;
-	return ar_open_beneath(lane->batch->dst_root, first, len, O_PATH | O_DIRECTORY);
+	if (len - start > NAME_MAX)
+		return -ENAMETOOLONG;
+	memcpy(name, first + start, len - start);
+	name[len - start] = '\0';
+	return ar_open_beneath(lane->batch->dst_root, first, parent_len, O_PATH | O_DIRECTORY);
 }
 
 static int link_over(struct ar_lane *lane, int first_fd, const char *first_name,
@@ -178,10 +188,12 @@ int ar_node_link(struct ar_lane *lane, struct folder *folder, struct ar_change *
 	const struct ar_row *row = &ar_rows(page)[change->src_row];
 	const char *name = ar_row_name(page, row);
 	const char *first = (const char *)lane->batch->aux + change->aux;
-	const char *first_name;
+	const struct relink *other = find_relink(lane, first, change->aux_len);
+	char first_name[NAME_MAX + 1];
 
 	*op = AR_OP_OPEN_TARGET;
-	int fd = open_first(lane, successor(lane, first), &first_name);
+	int fd = open_first(lane, other ? other->to : first, other ? other->to_len : change->aux_len,
+			    first_name);
 	int err = fd;
 	if (fd >= 0) {
 		err = link_over(lane, fd, first_name, folder, name, op);
@@ -189,7 +201,7 @@ int ar_node_link(struct ar_lane *lane, struct folder *folder, struct ar_change *
 	}
 	/* no more names for it, or it is not there: a copy takes the first one's place */
 	if (err == -EMLINK || err == -ENOENT || err == -EXDEV || err == -EPERM) {
-		succeed(lane, page, first, name);
+		succeed(lane, folder, first, change->aux_len, name);
 		return 1;
 	}
 	return err;

@@ -16,7 +16,7 @@
 
 #define FEW_ENTRIES 8
 #define MOST_ENTRIES 32768	/* IORING_MAX_ENTRIES: the kernel refuses more */
-#define BUFFER_BYTES 1048576
+#define BUFFER_BYTES 262144
 
 static int ring_setup(struct io_uring *ring, uint32_t entries, uint32_t flags)
 {
@@ -99,15 +99,18 @@ static int try_buffers(struct io_uring *ring, struct ar_ring_facts *out, uint64_
 	madvise(memory, BUFFER_BYTES, MADV_NOHUGEPAGE);
 	for (uint32_t i = 0; i < count; i++)
 		buffers[i] = (struct iovec){ memory, BUFFER_BYTES };
-	for (; count; count /= 2) {
-		int refused = io_uring_register_buffers(ring, buffers, count);
+	for (uint32_t low = 0, high = count; low < high;) {
+		uint32_t tried = high == count ? count : low + (high - low + 1) / 2;
+		int refused = io_uring_register_buffers(ring, buffers, tried);
 
-		if (!refused) {
-			io_uring_unregister_buffers(ring);
-			out->buffer_bytes = (uint64_t)count * BUFFER_BYTES;
-			break;
+		if (refused) {
+			out->buffer_err = -refused;
+			high = tried - 1;
+			continue;
 		}
-		out->buffer_err = -refused;
+		io_uring_unregister_buffers(ring);
+		low = tried;
+		out->buffer_bytes = (uint64_t)tried * BUFFER_BYTES;
 	}
 out:
 	if (memory != MAP_FAILED)
@@ -130,10 +133,14 @@ int ar_probe_ring(uint64_t buffer_bytes, struct ar_ring_facts *out)
 	}
 	out->features = ring.features;
 	err = list_ops(&ring, out);
-	if (!err && buffer_bytes) {
-		try_depth(out);
+	/*
+	 * The deep rings come last: they may count against RLIMIT_MEMLOCK too, and
+	 * the kernel gives a ring's share back some time after it was closed.
+	 */
+	if (!err && buffer_bytes)
 		err = try_buffers(&ring, out, buffer_bytes);
-	}
+	if (!err && buffer_bytes)
+		try_depth(out);
 	io_uring_queue_exit(&ring);
 	return err;
 }

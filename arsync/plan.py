@@ -1,0 +1,72 @@
+"""Order the work: no directory before its parent, hard links after their first names.
+
+Owns the phases of a run and which batch waits for which. A batch is a unit of work that is ready
+when the batch holding the parents of its directories has been executed. What waits for the whole
+tree is not held in memory: it is spooled, and comes back as batches of a later phase.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field
+
+from arsync.uring.batch import Batch
+
+__all__ = ["Phase", "Plan", "Unit"]
+
+
+class Phase(enum.Enum):
+    """Name what a batch is for; the value is what people read.
+
+    COPY runs while the tree is walked. LINK begins when every first name of a hard-linked file is
+    in place, FINISH when nothing more will be written into any directory.
+    """
+
+    COPY = ""
+    LINK = "hard links"
+    FINISH = "directory times"
+
+
+@dataclass(eq=False, slots=True)
+class Unit:
+    """Hold a batch and how far it is.
+
+    Attributes:
+        waiting: units that can begin when this one has been executed.
+        pending: pieces of its big files that are still to be done, 1 for the batch itself.
+    """
+
+    batch: Batch
+    phase: Phase
+    executed: bool = False
+    pending: int = 1
+    waiting: list[Unit] = field(default_factory=list)
+
+
+class Plan:
+    """Keep the order between units; not thread-safe, its owner has a lock."""
+
+    def __init__(self) -> None:
+        self._open: dict[Batch, Unit] = {}
+
+    def add(self, batch: Batch, parent: Batch | None, phase: Phase) -> tuple[Unit, bool]:
+        """Take a batch in.
+
+        Args:
+            parent: holds the parents of its directories; None where they are there.
+        Returns: its unit, and whether it can begin at once.
+        """
+        unit = Unit(batch, phase)
+        before = self._open.get(parent) if parent else None
+        self._open[batch] = unit
+        if before is None:
+            return unit, True
+        before.waiting.append(unit)
+        return unit, False
+
+    def executed(self, unit: Unit) -> list[Unit]:
+        """Note that a unit's directories are in place; return those that can begin now."""
+        unit.executed = True
+        del self._open[unit.batch]
+        ready, unit.waiting = unit.waiting, []
+        return ready

@@ -1,0 +1,186 @@
+"""Open roots and scan directories below them into batches.
+
+Owns the life of `ar_root`, `ar_scan` and of the handles of giant directories. Which directory is
+scanned when is the walk's business.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Final
+
+from arsync.errors import InternalError, OutOfMemoryError, SelectionError, describe
+from arsync.options import SyncOptions
+from arsync.uring._native import ffi, lib
+from arsync.uring.batch import Batch
+
+if TYPE_CHECKING:
+    from arsync.uring._native import CData
+
+__all__ = ["GiantDirectory", "OutOfDescriptors", "Root", "Scanner", "scan_flags"]
+
+_SCARCE: Final = (errno.EMFILE, errno.ENFILE)
+
+
+class OutOfDescriptors(Exception):  # noqa: N818 - a state that passes, not an error
+    """Say that no descriptor is free just now; nothing was scanned."""
+
+
+class Root:
+    """Hold an open directory that everything below is reached through.
+
+    Args:
+        path: followed where it is a symlink, as rsync follows its operands.
+        create: make its last component when it is missing.
+    Raises: SelectionError when it cannot be opened.
+    """
+
+    def __init__(self, path: bytes, *, create: bool = False) -> None:
+        out = ffi.new("ar_root **")
+        result = lib.ar_root_open(path, lib.AR_ROOT_CREATE if create else 0, out)
+        if result:
+            raise SelectionError(describe("open the directory", path, result))
+        self.path = path
+        self.raw: CData = ffi.gc(out[0], lib.ar_root_close)
+
+    def __enter__(self) -> Root:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        ffi.release(self.raw)
+
+    @property
+    def fd(self) -> int:
+        """Return the descriptor, which stays the root's."""
+        return int(lib.ar_root_fd(self.raw))
+
+    def stat(self) -> os.stat_result:
+        """Return what the directory is."""
+        return os.fstat(self.fd)
+
+
+class GiantDirectory:
+    """Hold a directory of more rows than a page, between two of its pages."""
+
+    __slots__ = ("raw",)
+
+    def __init__(self, raw: CData) -> None:
+        self.raw: CData = ffi.gc(raw, lib.ar_dir_close)
+
+    def close(self) -> None:
+        """Give back its names and descriptors."""
+        ffi.release(self.raw)
+
+
+class Scanner:
+    """Scan directories of a source root and what the destination root has beside them.
+
+    Several threads may call it at the same time, each with a batch of its own.
+
+    Args:
+        src: the source root.
+        dst: the destination root; None where there is none yet.
+        flags: from `scan_flags`.
+    Raises: OutOfMemoryError.
+    Source: getdents64(2), statx(2).
+    """
+
+    def __init__(self, src: Root, dst: Root | None, flags: int) -> None:
+        self._roots = (src, dst)
+        out = ffi.new("ar_scan **")
+        _check(lib.ar_scan_open(src.raw, dst.raw if dst else ffi.NULL, flags, out))
+        self._raw: CData = ffi.gc(out[0], lib.ar_scan_close)
+
+    def scan_root(self, batch: Batch) -> GiantDirectory | None:
+        """Scan the root directory itself.
+
+        Returns: the rest of it, when it has more rows than a page.
+        Raises: OutOfDescriptors, OutOfMemoryError.
+        """
+        more = ffi.new("ar_dir **")
+        _check(lib.ar_scan_root(self._raw, batch.raw, more))
+        return _giant(more)
+
+    def scan_names(
+        self, batch: Batch, path: bytes, names: Sequence[bytes], alias: bytes | None = None
+    ) -> None:
+        """Scan only these names of the directory at path.
+
+        Args:
+            path: below both roots, empty for the roots themselves.
+            alias: what the only name is called at the destination.
+        Raises: OutOfDescriptors, OutOfMemoryError.
+        """
+        joined = b"".join(name + b"\0" for name in names)
+        target = ffi.NULL if alias is None else ffi.new("char[]", alias)
+        _check(
+            lib.ar_scan_names(
+                self._raw, path, len(path), joined, len(joined), target, 0, batch.raw
+            )
+        )
+
+    def scan_children(
+        self, batch: Batch, parent: Batch, first: int, count: int
+    ) -> tuple[int, GiantDirectory | None]:
+        """Scan child directories of a compared batch until this one is full.
+
+        Returns: how many were scanned, at least one, and the rest of the last one when it has more
+            rows than a page.
+        Raises: OutOfDescriptors, OutOfMemoryError.
+        """
+        more = ffi.new("ar_dir **")
+        done = lib.ar_scan_children(self._raw, parent.raw, first, count, batch.raw, more)
+        _check(min(int(done), 0))
+        return int(done), _giant(more)
+
+    def scan_more(self, batch: Batch, giant: GiantDirectory) -> bool:
+        """Scan the next page of a giant directory.
+
+        Returns: True when another one follows.
+        Raises: OutOfDescriptors, OutOfMemoryError.
+        """
+        result = lib.ar_scan_more(self._raw, giant.raw, batch.raw)
+        _check(min(int(result), 0))
+        return bool(result)
+
+
+def scan_flags(options: SyncOptions, *, as_root: bool) -> int:
+    """Return the AR_SCAN_* bits that the options ask for."""
+    preserve, links = options.preserve, options.links
+    wanted = {
+        lib.AR_SCAN_XDEV: options.one_file_system > 0,
+        lib.AR_SCAN_SKIP_MOUNTS: options.one_file_system > 1,
+        lib.AR_SCAN_ATIME: preserve.atimes,
+        lib.AR_SCAN_XATTR: preserve.xattrs,
+        lib.AR_SCAN_ALL_XATTRS: as_root,
+        lib.AR_SCAN_ACL: preserve.acls,
+        lib.AR_SCAN_COPY_LINKS: links.copy_links,
+        lib.AR_SCAN_COPY_DIRLINKS: links.copy_dirlinks,
+        lib.AR_SCAN_COPY_UNSAFE: links.copy_unsafe_links,
+        lib.AR_SCAN_SAFE: links.safe_links,
+        lib.AR_SCAN_KEEP_DIRLINKS: links.keep_dirlinks,
+        lib.AR_SCAN_RECURSE: preserve.recursive,
+    }
+    return sum(bit for bit, is_wanted in wanted.items() if is_wanted)
+
+
+def _giant(more: CData) -> GiantDirectory | None:
+    return None if more[0] == ffi.NULL else GiantDirectory(more[0])
+
+
+def _check(result: int) -> None:
+    if not result:
+        return
+    if -result in _SCARCE:
+        raise OutOfDescriptors
+    if result == -errno.ENOMEM:
+        raise OutOfMemoryError("out of memory for a batch of directories")
+    raise InternalError(f"a scan was asked for what cannot be: error {-result}")
