@@ -8,8 +8,9 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 
 from tests.kit.tree import AnyPath, opened, proc_path
@@ -60,6 +61,12 @@ class Entry:
 
 Snapshot = dict[bytes, Entry]
 
+# Stands for any time of the test's own run; no filesystem can hold it.
+NOW_NS = 1 << 80
+
+# The kernel stamps files with a clock that ticks as rarely as every 10 ms.
+_TICK_NS = 10_000_000
+
 
 def read(directory: AnyPath) -> Snapshot:
     """Read a whole tree.
@@ -72,6 +79,24 @@ def read(directory: AnyPath) -> Snapshot:
     finally:
         os.close(root_fd)
     return _with_links(found)
+
+
+def without_now(snapshot: Snapshot, since_ns: int) -> Snapshot:
+    """Return the snapshot with each mtime that was set since then as NOW_NS.
+
+    What two programs have both left to the clock is equal so, and what only one of them did is not.
+
+    Args:
+        snapshot: what was read.
+        since_ns: time.time_ns() of before the programs ran.
+    """
+    until_ns = time.time_ns()
+    return {
+        path: replace(entry, mtime_ns=NOW_NS)
+        if since_ns - _TICK_NS <= entry.mtime_ns <= until_ns
+        else entry
+        for path, entry in snapshot.items()
+    }
 
 
 def _walk(root_fd: int) -> Iterator[tuple[bytes, Entry]]:
@@ -95,7 +120,7 @@ def _with_links(found: Snapshot) -> Snapshot:
             groups.setdefault(entry.inode, []).append(path)
     shared = {inode: tuple(sorted(paths)) for inode, paths in groups.items() if len(paths) > 1}
     return {
-        path: Entry(**{**entry.__dict__, "links": shared.get(entry.inode, ())})
+        path: replace(entry, links=shared.get(entry.inode, ()))
         if entry.kind != "directory"
         else entry
         for path, entry in found.items()
