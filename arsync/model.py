@@ -180,9 +180,9 @@ class Change(NamedTuple):
         path: below the source root, without a slash at either end; empty for the root.
         kind, why, state, method, flags: numbers of the enumerations above.
         mode: st_mode of the source, type bits included.
-        link: target of a symlink, or for Kind.LINK the first name's path below the root; else empty.
+        link: target of a symlink; for Kind.LINK the first name's path below the root; else empty.
         size: of the source's file, or a symlink's length.
-        bytes: of content written or shared; 0 until State.DONE.
+        done_bytes: of content written or shared; 0 until State.DONE.
         hash: XXH3-128 in canonical byte order; empty unless ChangeFlag.HASHED.
     """
 
@@ -199,7 +199,7 @@ class Change(NamedTuple):
     mtime_s: int = 0
     mtime_n: int = 0
     link: bytes = b""
-    bytes: int = 0
+    done_bytes: int = 0
     hash: bytes = b""
 
 
@@ -255,7 +255,8 @@ class WarningKind(enum.Enum):
     UNSAFE = "unsafe"
 
 
-class Warning(NamedTuple):  # noqa: A001 - the word that people and JSON events use
+@dataclass(frozen=True)
+class Warning:  # noqa: A001 - the word that people and JSON events use
     """Hold a summarised warning: how often, and where first.
 
     Args:
@@ -413,19 +414,19 @@ class Report:
     dry_run: bool = False
 
     @property
-    def files(self) -> int:
+    def copied_files(self) -> int:
         """Count the regular files copied, or to be copied in a dry run."""
         return self.counts.plan_files if self.dry_run else self.counts.done_files
 
     @property
-    def bytes(self) -> int:
+    def copied_bytes(self) -> int:
         """Count the bytes of their content."""
         return self.counts.plan_bytes if self.dry_run else self.counts.done_bytes
 
     @property
     def bytes_per_s(self) -> float:
         """Return the rate of content over the whole run."""
-        return self.bytes / self.elapsed_s if self.elapsed_s > 0 else 0.0
+        return self.copied_bytes / self.elapsed_s if self.elapsed_s > 0 else 0.0
 
     @property
     def methods(self) -> tuple[MethodUse, ...]:
@@ -448,7 +449,7 @@ class Report:
             return 20
         if self.stopped_code:
             return self.stopped_code
-        if self.failure_count or any(kind in _PARTIAL for kind, *_ in self.warnings):
+        if self.failure_count or any(one.kind in _PARTIAL for one in self.warnings):
             return 23
         return 24 if self.vanished_count else 0
 
