@@ -24,8 +24,8 @@ ORDER = (
     "manifest",
     "uring",
     # L2
-    "scan",
     "diff",
+    "scan",
     "plan",
     "checkpoint",
     "doctor",
