@@ -110,8 +110,11 @@ static int add_page_bytes(struct ar_batch *batch, int side, const void *page, si
 static int add_finish(struct ar_batch *out, const struct folder_record *folder)
 {
 	const uint8_t *pages = (const uint8_t *)(folder + 1);
-	struct ar_pair *pair = ar_batch_add_pair(out);
+	int err = ar_folder_check(folder);
 
+	if (err)
+		return err;
+	struct ar_pair *pair = ar_batch_add_pair(out);
 	if (!pair)
 		return -ENOMEM;
 	/* it was made meanwhile if it was new: only self.why still says so */
@@ -121,7 +124,7 @@ static int add_finish(struct ar_batch *out, const struct folder_record *folder)
 	pair->self.why = folder->why;
 	pair->self.src_row = AR_NONE;
 	pair->self.dst_row = AR_NONE;
-	int err = add_page_bytes(out, 0, pages, folder->src_bytes, &pair->src_page);
+	err = add_page_bytes(out, 0, pages, folder->src_bytes, &pair->src_page);
 	if (!err && folder->dst_bytes)
 		err = add_page_bytes(out, 1, pages + folder->src_bytes, folder->dst_bytes,
 				     &pair->dst_page);

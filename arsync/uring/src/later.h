@@ -73,6 +73,15 @@ struct ar_later {
 	struct page_draft dst;
 };
 
+/* whether a record holds what it says: 0 or -EIO */
+static inline int ar_folder_check(const struct folder_record *folder)
+{
+	uint64_t body = sizeof(*folder) - sizeof(folder->head);
+
+	body += (uint64_t)folder->src_bytes + folder->dst_bytes;
+	return ar_record_is(&folder->head, RECORD_FOLDER, body) ? 0 : -EIO;
+}
+
 int ar_later_string(struct ar_bytes *out, const char *text, size_t len);
 /* appends the pair's FOLDER */
 int ar_later_folder(struct ar_later *later, const struct ar_batch *batch,

@@ -82,8 +82,10 @@ static int close_pair(struct ar_later *later, struct ar_batch *out)
 
 static int open_folder(struct ar_later *later, const struct ar_record *record)
 {
+	int err = ar_folder_check((const struct folder_record *)record);
+
 	later->open_folder.used = 0;
-	return ar_bytes_add(&later->open_folder, record, record->bytes);
+	return err ? err : ar_bytes_add(&later->open_folder, record, record->bytes);
 }
 
 static int leader_path(struct ar_later *later, uint64_t offset, struct ar_batch *out,
@@ -95,6 +97,8 @@ static int leader_path(struct ar_later *later, uint64_t offset, struct ar_batch 
 	if (err)
 		return err;
 	const struct leader_record *leader = (const void *)record;
+	if (!ar_record_is(record, RECORD_LEADER, sizeof(leader->path_len) + leader->path_len))
+		return -EIO;
 	change->aux_len = (uint32_t)leader->path_len;
 	change->aux = ar_batch_add_aux(out, (const char *)(leader + 1), leader->path_len);
 	return change->aux == AR_NONE ? -ENOMEM : 0;
@@ -106,8 +110,13 @@ static int draft_follower(struct ar_later *later, const struct ar_record *record
 	const struct follower_record *follower = (const void *)record;
 	const char *name = (const char *)(follower + 1);
 	const char *target = name + follower->name_len + 1;
-	struct ar_change *change = ar_batch_add_change(out);
+	const uint64_t strings = (uint64_t)follower->name_len + follower->link_len + 2;
 
+	if (!later->open_folder.used ||
+	    !ar_record_is(record, RECORD_FOLLOWER,
+			  sizeof(*follower) - sizeof(*record) + strings))
+		return -EIO;
+	struct ar_change *change = ar_batch_add_change(out);
 	if (!change)
 		return -ENOMEM;
 	change->kind = AR_CHANGE_LINK;
@@ -139,8 +148,9 @@ static int read_forward(struct ar_later *later, const struct ar_record *record,
 
 int ar_followers_next(struct ar_later *later, struct ar_batch *out)
 {
+	/* a record may end a pair, and so does the end of the batch */
 	while (later->position < later->spool.written && out->change_count < BATCH_ROWS &&
-	       out->pair_count < LATER_PAIRS) {
+	       out->pair_count + 1 < LATER_PAIRS) {
 		const struct ar_record *record;
 		int err = ar_spool_at(&later->spool, later->position, &record);
 		if (err)

@@ -6,7 +6,7 @@
 #include "spool.h"
 #include "sys.h"
 
-#define TRAILER_BYTES sizeof(uint64_t)
+#define TRAILER_BYTES AR_SPOOL_TRAILER
 
 /* ------------------------------------------------------------------ memory */
 
@@ -193,6 +193,15 @@ static int fetch(struct ar_spool *spool, uint64_t start, uint64_t end, bool back
 	return 0;
 }
 
+/* a record says its length at both ends: a file that somebody damaged is an error */
+static int check(const struct ar_record *record, uint64_t bytes)
+{
+	uint64_t again;
+
+	memcpy(&again, (const uint8_t *)record + bytes - TRAILER_BYTES, sizeof(again));
+	return record->bytes == bytes && again == bytes ? 0 : -EIO;
+}
+
 int ar_spool_at(struct ar_spool *spool, uint64_t offset, const struct ar_record **record)
 {
 	const void *at;
@@ -201,11 +210,13 @@ int ar_spool_at(struct ar_spool *spool, uint64_t offset, const struct ar_record 
 	if (err)
 		return err;
 	uint32_t bytes = ((const struct ar_record *)at)->bytes;
-	if (bytes < sizeof(struct ar_record) + TRAILER_BYTES)
+	if (bytes < sizeof(struct ar_record) + TRAILER_BYTES || bytes % 8)
 		return -EIO;
 	err = fetch(spool, offset, offset + bytes, false, &at);
+	if (err)
+		return err;
 	*record = at;
-	return err;
+	return check(at, bytes);
 }
 
 int ar_spool_before(struct ar_spool *spool, uint64_t offset, const struct ar_record **record)
@@ -219,9 +230,11 @@ int ar_spool_before(struct ar_spool *spool, uint64_t offset, const struct ar_rec
 	if (err)
 		return err;
 	memcpy(&bytes, at, sizeof(bytes));
-	if (bytes > offset || bytes < sizeof(struct ar_record) + TRAILER_BYTES)
+	if (bytes > offset || bytes < sizeof(struct ar_record) + TRAILER_BYTES || bytes % 8)
 		return -EIO;
 	err = fetch(spool, offset - bytes, offset, true, &at);
+	if (err)
+		return err;
 	*record = at;
-	return err;
+	return check(at, bytes);
 }

@@ -13,6 +13,8 @@
 
 #define AR_SPOOL_BLOCK (256u << 10)
 
+#define AR_SPOOL_TRAILER sizeof(uint64_t)
+
 struct ar_record {
 	uint32_t bytes;		/* of the whole record */
 	uint32_t kind;
@@ -32,6 +34,13 @@ struct ar_spool {
 	uint64_t in_start;	/* .. offset in_start on */
 	size_t block_bytes;	/* to write and to read at once */
 };
+
+/* whether the record is of this kind and has room for a body of this size */
+static inline bool ar_record_is(const struct ar_record *record, uint32_t kind, uint64_t body)
+{
+	return record->kind == kind &&
+	       sizeof(*record) + body + AR_SPOOL_TRAILER <= record->bytes;
+}
 
 int ar_bytes_add(struct ar_bytes *bytes, const void *data, size_t len);
 /* zeros up to the next multiple of eight */

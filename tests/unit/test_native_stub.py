@@ -1,0 +1,51 @@
+"""The stub that mypy reads names what the header declares, and nothing else."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+from arsync.uring import _build
+
+URING = Path(_build.__file__).parent
+
+
+def declared() -> tuple[set[str], dict[str, int]]:
+    """Return the header's constants, and its functions with their number of parameters."""
+    text = _build.cut_cdef((URING / "src" / "arsync.h").read_text())
+    text = re.sub(r"/\*.*?\*/", " ", text, flags=re.DOTALL)
+    constants = set(re.findall(r"^#define (\w+)", text, re.MULTILINE))
+    functions = {}
+    for name, parameters in re.findall(r"\b(ar_\w+)\s*\(([^)]*)\)\s*;", text):
+        functions[name] = 0 if parameters.strip() == "void" else parameters.count(",") + 1
+    return constants, functions
+
+
+def stubbed() -> tuple[set[str], dict[str, int]]:
+    """Return the same of the stub."""
+    tree = ast.parse((URING / "_native.pyi").read_text())
+    library = next(
+        node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "_Lib"
+    )
+    constants = {
+        node.target.id
+        for node in library.body
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)
+    }
+    functions = {
+        node.name: len(node.args.posonlyargs + node.args.args) - 1
+        for node in library.body
+        if isinstance(node, ast.FunctionDef)
+    }
+    return constants, functions
+
+
+def test_each_constant_is_in_the_stub() -> None:
+    """A constant of the header is one of the stub, and the reverse."""
+    assert stubbed()[0] == declared()[0]
+
+
+def test_each_function_is_in_the_stub() -> None:
+    """A function of the header is one of the stub, with as many parameters, and the reverse."""
+    assert stubbed()[1] == declared()[1]
