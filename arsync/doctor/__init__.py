@@ -3,7 +3,8 @@
 `examine` collects it, `Doctor.to_json` is for machines, `render` for people.
 """
 
-from arsync.doctor.examine import Doctor, Engine, Place, System, examine
+from arsync.doctor.examine import Doctor, Engine, Place, examine
+from arsync.doctor.system import System
 from arsync.doctor.text import render
 
 __all__ = ["Doctor", "Engine", "Place", "System", "examine", "render"]

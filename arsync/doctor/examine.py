@@ -12,14 +12,12 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import re
-import resource
 from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
+from arsync.doctor.system import System, examine_system
 from arsync.uring import methods, trials
 from arsync.uring.methods import Choice
 from arsync.uring.probe import (
@@ -33,14 +31,12 @@ from arsync.uring.probe import (
 )
 from arsync.uring.trials import Abilities, Trial
 
-__all__ = ["Doctor", "Engine", "Place", "System", "examine"]
+__all__ = ["Doctor", "Engine", "Place", "examine"]
 
 SCHEMA = 1
 
 _BUFFERS_TRIED_BYTES = 64 << 20
-_UNLIMITED_BYTES = 1 << 60  # cgroup v1 writes "no limit" as a number of this size
 _MULTIGRAIN = ("ext4", "xfs", "btrfs", "tmpfs")  # since Linux 6.13
-_CAP_IPC_LOCK = 14
 
 # What a copy needs besides the ring's operations; the operation that would do it, where one exists.
 _PLAIN_CALLS = {
@@ -58,41 +54,6 @@ _PLAIN_CALLS = {
     "mknodat": None,
     "syncfs": None,
 }
-
-
-@dataclass(frozen=True)
-class System:
-    """Say what the kernel and the limits of this process are.
-
-    Attributes:
-        cores: that this process may use.
-        memory_bytes: of the machine.
-        cgroup_bytes: the smallest limit of the control groups, None: no limit.
-        memlock_bytes: soft and hard RLIMIT_MEMLOCK, None: unlimited.
-        descriptors: soft and hard RLIMIT_NOFILE, None: unlimited.
-        ignores_memlock: CAP_IPC_LOCK: RLIMIT_MEMLOCK does not count.
-        uring_disabled: kernel.io_uring_disabled, None where there is no such setting.
-        seccomp: 0 off, 1 strict, 2 filtered, None: unknown.
-        container: what says that this is a container, "" when nothing does.
-    """
-
-    kernel: str
-    machine: str
-    root: bool
-    cores: int
-    memory_bytes: int
-    cgroup_bytes: int | None
-    memlock_bytes: tuple[int | None, int | None]
-    descriptors: tuple[int | None, int | None]
-    ignores_memlock: bool
-    uring_disabled: int | None
-    seccomp: int | None
-    container: str
-
-    @property
-    def version(self) -> tuple[int, int]:
-        """Return the kernel's version, as far as two numbers tell it."""
-        return _version(self.kernel)
 
 
 @dataclass(frozen=True)
@@ -167,7 +128,7 @@ def examine(paths: Sequence[str | bytes | os.PathLike[str]]) -> Doctor:
     Raises:
         OSError: not even a parent of a path can be reached.
     """
-    system = _examine_system()
+    system = examine_system()
     ring = probe_limits(_BUFFERS_TRIED_BYTES)
     places = tuple(_examine_place(os.fsencode(path), ring, system) for path in paths)
     return Doctor(
@@ -178,86 +139,6 @@ def examine(paths: Sequence[str | bytes | os.PathLike[str]]) -> Doctor:
         engine=_engine(ring, system),
         choice=_choice(places, ring),
     )
-
-
-# ------------------------------------------------------------------------------- the process
-
-
-def _examine_system() -> System:
-    uname = os.uname()
-    status = _read("/proc/self/status")
-    return System(
-        kernel=uname.release,
-        machine=uname.machine,
-        root=os.geteuid() == 0,
-        cores=len(os.sched_getaffinity(0)),
-        memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
-        cgroup_bytes=_cgroup_bytes(),
-        memlock_bytes=_limits(resource.RLIMIT_MEMLOCK),
-        descriptors=_limits(resource.RLIMIT_NOFILE),
-        ignores_memlock=bool((_status_field(status, "CapEff", 16) or 0) >> _CAP_IPC_LOCK & 1),
-        uring_disabled=_number(_read("/proc/sys/kernel/io_uring_disabled")),
-        seccomp=_status_field(status, "Seccomp", 10),
-        container=_container(),
-    )
-
-
-def _version(release: str) -> tuple[int, int]:
-    match = re.match(r"(\d+)\.(\d+)", release)
-    return (int(match[1]), int(match[2])) if match else (0, 0)
-
-
-def _limits(which: int) -> tuple[int | None, int | None]:
-    soft, hard = resource.getrlimit(which)
-    return (
-        None if soft == resource.RLIM_INFINITY else soft,
-        None if hard == resource.RLIM_INFINITY else hard,
-    )
-
-
-def _read(path: str | Path) -> str:
-    try:
-        return Path(path).read_text("utf-8", "surrogateescape")
-    except OSError:
-        return ""
-
-
-def _number(text: str) -> int | None:
-    return int(text) if text.strip().isdigit() else None
-
-
-def _status_field(status: str, name: str, base: int) -> int | None:
-    match = re.search(rf"^{name}:\s*([0-9a-fA-F]+)$", status, re.MULTILINE)
-    return int(match[1], base) if match else None
-
-
-def _cgroup_bytes() -> int | None:
-    """Return the smallest memory limit on the way from this process's group to the root."""
-    limits = [
-        limit
-        for line in _read("/proc/self/cgroup").splitlines()
-        for limit in _cgroup_limits(*line.split(":", 2)[1:])
-    ]
-    return min(limits, default=None)
-
-
-def _cgroup_limits(controllers: str, group: str) -> list[int]:
-    if controllers == "":
-        tops, file = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"], "memory.max"
-    elif "memory" in controllers.split(","):
-        tops, file = ["/sys/fs/cgroup/memory"], "memory.limit_in_bytes"
-    else:
-        return []
-    inside = Path(group.lstrip("/"))
-    found = [
-        _number(_read(Path(top, part, file))) for top in tops for part in (inside, *inside.parents)
-    ]
-    return [limit for limit in found if limit is not None and limit < _UNLIMITED_BYTES]
-
-
-def _container() -> str:
-    marks = ("/.dockerenv", "/run/.containerenv", "/run/systemd/container")
-    return next((mark for mark in marks if os.path.exists(mark)), "")
 
 
 # ---------------------------------------------------------------------------------- the paths
@@ -290,11 +171,11 @@ def _open_nearest(path: bytes) -> tuple[int, bytes, str]:
         try:
             return os.open(examined, os.O_PATH | os.O_DIRECTORY), examined, note
         except FileNotFoundError:
+            if examined == os.path.dirname(examined):
+                raise
             note = "the nearest parent: the path does not exist yet"
         except NotADirectoryError:
             note = note or "the directory it is in"
-        if examined == os.path.dirname(examined):
-            raise FileNotFoundError(path)
         examined = os.path.dirname(examined)
 
 

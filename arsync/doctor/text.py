@@ -11,7 +11,8 @@ import textwrap
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from arsync.doctor.examine import Doctor, Place, System
+from arsync.doctor.examine import Doctor, Place
+from arsync.doctor.system import System
 from arsync.errors import escaped
 from arsync.uring.methods import BIG_BYTES, Choice, method_name
 from arsync.uring.probe import OPERATIONS, Filesystem, Ring, operation_name, why_refused

@@ -125,7 +125,7 @@ def probe_limits(buffer_bytes: int) -> Ring:
     Takes some milliseconds and up to 3 MiB for a moment.
 
     Args:
-        buffer_bytes: how much to try; each refusal halves it.
+        buffer_bytes: how much to try; less is tried where that is refused.
     """
     return _probe_ring(buffer_bytes)
 

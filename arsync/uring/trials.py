@@ -161,13 +161,22 @@ def scratch_directory(parent_fd: int) -> Iterator[int]:
 
 
 def _empty(directory_fd: int) -> None:
-    for name in os.listdir(directory_fd):
+    for name in _names(directory_fd):
         try:
             os.unlink(name, dir_fd=directory_fd)
         except OSError as error:
             if error.errno not in (errno.EISDIR, errno.EPERM):
                 raise
             os.rmdir(name, dir_fd=directory_fd)
+
+
+def _names(directory_fd: int) -> list[str]:
+    # A descriptor of its own: on btrfs one does not list what was made after it was opened (6.5).
+    fresh_fd = os.open(".", os.O_RDONLY | os.O_DIRECTORY, dir_fd=directory_fd)
+    try:
+        return os.listdir(fresh_fd)
+    finally:
+        os.close(fresh_fd)
 
 
 # --------------------------------------------------------------------------- through the ring
