@@ -37,8 +37,12 @@ __all__ = [
 
 
 class ArsyncError(Exception):
-    """Be the base of every failure that ends a run."""
+    """Be the base of every failure that ends a run.
 
+    `report` is the model.Report of what was done until then, where a run had begun.
+    """
+
+    report: object | None = None
     exit_code: ClassVar[int] = 70
     meaning: ClassVar[str] = "a bug in arsync"
 
@@ -70,6 +74,7 @@ class Interrupted(KeyboardInterrupt):
     It is a KeyboardInterrupt, so that `except Exception` in a caller does not swallow it.
     """
 
+    report: object | None = None
     exit_code: ClassVar[int] = 20
     meaning: ClassVar[str] = "interrupted by a signal"
 

@@ -21,7 +21,6 @@ __all__ = [
     "CopyMethod",
     "Engine",
     "EngineOptions",
-    "FsyncPolicy",
     "LinkPolicy",
     "OutputOptions",
     "OwnerPolicy",
@@ -34,7 +33,6 @@ __all__ = [
 Engine = Literal["auto", "uring", "sync"]
 CopyMethod = Literal["auto", "reflink", "copy_file_range", "splice", "read_write", "direct"]
 ReflinkPolicy = Literal["auto", "always", "never"]
-FsyncPolicy = Literal["none", "file"]
 
 KIB: Final = 1024
 MIB: Final = 1024 * KIB
@@ -77,7 +75,6 @@ OPTION_OF: Final[Mapping[str, str]] = MappingProxyType(
         "engine": "--engine",
         "copy_method": "--copy-method",
         "reflink": "--reflink",
-        "fsync": "--fsync",
     }
 )
 """The option that sets a field, for messages."""
@@ -170,7 +167,6 @@ class WritePolicy:
         preallocate: the space of a file is allocated before its data.
         mkpath: missing directories of DST's path are made.
         temp_dir: where temporary files are made; None beside their target.
-        fsync: "file" makes each file durable before it appears.
         bwlimit_bytes: a second, over all lanes; 0 for no limit.
     """
 
@@ -180,7 +176,6 @@ class WritePolicy:
     preallocate: bool = False
     mkpath: bool = False
     temp_dir: bytes | None = None
-    fsync: FsyncPolicy = "none"
     bwlimit_bytes: int = 0
 
     def __post_init__(self) -> None:
@@ -188,7 +183,6 @@ class WritePolicy:
 
         Raises: UsageError that names the option.
         """
-        _check_choice("fsync", self.fsync, get_args(FsyncPolicy))
         _check_range("bwlimit_bytes", self.bwlimit_bytes)
         if self.temp_dir is not None and not self.temp_dir:
             raise UsageError("--temp-dir: the name of the directory is empty")

@@ -10,7 +10,8 @@ from typing import Final, get_args
 
 from arsync.cli.draft import Draft
 from arsync.cli.option import Option, Topic, Value, accepted, choice, count, flag, number, size
-from arsync.options import CopyMethod, Engine, FsyncPolicy, ReflinkPolicy
+from arsync.errors import UsageError
+from arsync.options import CopyMethod, Engine, ReflinkPolicy
 from arsync.sizes import parse_rate
 
 __all__ = ["MODE_OPTIONS", "NOT_YET", "NOT_YET_SHORT", "OPTIONS"]
@@ -43,6 +44,9 @@ NOT_YET_SHORT: Final = frozenset("8bcCEfFIMmNuy0@")
 """And its letters."""
 
 
+FSYNC_POLICIES: Final = ("file", "none")
+
+
 def _archive(draft: Draft, _value: str) -> None:
     draft.archive()
 
@@ -67,12 +71,9 @@ def _temp_dir(draft: Draft, value: str) -> None:
     draft.temp_dir = value
 
 
-def _fsync(draft: Draft, value: str) -> None:
-    draft.flags["fsync"] = value or "file"
-
-
-def _no_fsync(draft: Draft, _value: str) -> None:
-    draft.flags["fsync"] = "none"
+def _fsync(_draft: Draft, value: str) -> None:
+    if value not in ("", *FSYNC_POLICIES):
+        raise UsageError(f"--fsync: {value!r} is not one of {', '.join(FSYNC_POLICIES)}")
 
 
 def _bwlimit(draft: Draft, value: str) -> None:
@@ -103,8 +104,8 @@ def _log_format(draft: Draft, value: str) -> None:
     draft.log_format = value
 
 
-def _show(_draft: Draft, _value: str) -> None:
-    """Change nothing: the command shows something and ends."""
+def _nothing(_draft: Draft, _value: str) -> None:
+    """Change nothing: the command shows something and ends, or -v says why."""
 
 
 WHAT: Final = (
@@ -203,17 +204,6 @@ WRITING: Final = (
         metavar="DIR",
     ),
     Option(
-        ("fsync",),
-        "",
-        Topic.WRITING,
-        "make each file durable before it appears",
-        apply=_fsync,
-        negate=_no_fsync,
-        value=Value.OPTIONAL,
-        metavar="file|none",
-        choices=get_args(FsyncPolicy),
-    ),
-    Option(
         ("bwlimit",),
         "",
         Topic.WRITING,
@@ -288,12 +278,13 @@ OUTPUT: Final = (
 )
 
 ABOUT: Final = (
-    Option(("help",), "", Topic.ABOUT, "this text (-h too, on its own)", _show, ends=True),
-    Option(("version",), "V", Topic.ABOUT, "the version", _show, ends=True),
+    Option(("help",), "", Topic.ABOUT, "this text (-h too, on its own)", _nothing, ends=True),
+    Option(("version",), "V", Topic.ABOUT, "the version", _nothing, ends=True),
 )
 
 _WHOLE: Final = "files are copied whole, there is no delta algorithm"
 _LOCAL: Final = "arsync is local, nothing is sent over a network"
+_FSYNC: Final = "the kernel writes files back when it wants to; run sync(1) to wait for that"
 _PARTIAL: Final = "what --partial is for is always on"
 
 ACCEPTED: Final = (
@@ -313,6 +304,17 @@ ACCEPTED: Final = (
         apply=_partial_dir,
         value=Value.REQUIRED,
         metavar="DIR",
+    ),
+    Option(
+        ("fsync",),
+        "",
+        Topic.ACCEPTED,
+        _FSYNC,
+        apply=_fsync,
+        negate=_nothing,
+        value=Value.OPTIONAL,
+        metavar="file|none",
+        choices=FSYNC_POLICIES,
     ),
     accepted("whole-file", "W", _WHOLE),
     accepted("block-size", "B", _WHOLE, "SIZE"),

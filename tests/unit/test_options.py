@@ -47,7 +47,6 @@ def test_one_step_outside_a_range_is_refused(name: str) -> None:
         (EngineOptions, "engine"),
         (EngineOptions, "copy_method"),
         (EngineOptions, "reflink"),
-        (WritePolicy, "fsync"),
     ],
 )
 def test_a_word_that_is_no_choice_is_refused(kind: type, name: str) -> None:
