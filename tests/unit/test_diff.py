@@ -144,6 +144,46 @@ def test_problems_are_read_with_the_path_of_their_side() -> None:
     assert list(batch.problems()) == [(b"d", ProblemKind.SKIPPED, Op.OPEN_DIR, Side.DST, 13)]
 
 
+@pytest.mark.parametrize(
+    ("granule_ns", "first", "second", "same"),
+    [
+        (1, (5, 1), (5, 2), False),
+        (100, (5, 100), (5, 199), True),
+        (100, (5, 99), (5, 100), False),
+        (10**9, (5, 0), (5, 999_999_999), True),
+        (10**9, (-1, 999_999_999), (0, 0), False),
+        (10**9, (-1, 0), (-1, 999_999_999), True),
+        (10**9, (-2, 999_999_999), (-1, 0), False),
+        (2 * 10**9, (-2, 0), (-1, 999_999_999), True),
+        (2 * 10**9, (-3, 999_999_999), (-2, 0), False),
+        (2 * 10**9, (2, 0), (3, 5), True),
+        (100, (-(2**63), 0), (-(2**63), 99), True),
+        (100, (2**63 - 1, 0), (2**63 - 1, 100), False),
+    ],
+)
+def test_times_are_equal_within_a_granule(
+    granule_ns: int, first: tuple[int, int], second: tuple[int, int], same: bool
+) -> None:
+    """Both are rounded down, before 1970 too, and no number of seconds is too large."""
+    src, dst = Page((Row(b"f", mtime=first),)), Page((Row(b"f", mtime=second),))
+    batch = compared(Pair(src, dst), rules=archive(granule_ns))
+    why = [one.why for one in batch.changes()]
+    assert why == ([] if same else [Why.MTIME | Why.CONTENT])
+
+
+def test_a_links_own_atime_is_no_difference() -> None:
+    """Whoever reads a link moves its atime; a file's counts, in whole seconds."""
+    rules = Rules(SyncOptions(preserve=Preserve(links=True, atimes=True)), 1, ROOT)
+    src = (
+        Row(b"f", atime=(5, 0)),
+        Row(b"g", atime=(5, 0)),
+        Row(b"l", type=LNK, target=b"x", atime=(5, 0)),
+    )
+    dst = (Row(b"f", atime=(5, 9)), Row(b"g"), Row(b"l", type=LNK, target=b"x"))
+    batch = compared(Pair(Page(src), Page(dst)), rules=rules)
+    assert [(one.path, one.why) for one in batch.changes()] == [(b"g", Why.ATIME)]
+
+
 def test_owners_are_mapped_before_they_are_compared() -> None:
     """The first range that holds an id says what it becomes; others stay."""
     users = IdMap((IdRange(5, 9, 1000), IdRange(10, 2**32 - 2, 7)))

@@ -154,6 +154,16 @@ def test_attributes_of_a_shared_inode_are_set_once() -> None:
     assert not batch.raw.pairs[0].flags & lib.AR_PAIR_TOUCHED
 
 
+def test_attributes_that_only_a_later_name_has_are_still_set() -> None:
+    """The first name was read before somebody changed the mode: the change is not lost."""
+    src = Page((name(b"a"), name(b"b", mode=0o600)))
+    dst = Page((name(b"a", ino=50), name(b"b", ino=50)))
+    batch = compared(Pair(src, dst))
+    assert linked(batch) == []
+    assert [(one.path, one.state) for one in batch.changes()] == [(b"b", State.PLANNED)]
+    assert batch.tally.plan_metas == 1
+
+
 def test_a_first_name_that_is_copied_takes_the_others_along() -> None:
     """New content gets a new inode, so names of the old one are linked again, and say why."""
     src = Page((name(b"a", size=1), name(b"b", size=1), name(b"c", size=1, mode=0o600)))
@@ -227,6 +237,20 @@ def test_many_names_come_back_in_order_and_in_bounds() -> None:
             for one in batch.changes():
                 assert one.link == b"d00" + b"x" * 200 + one.path[-6:]
     assert seen == [b"d%02d/n%04d" % (d, i) for d in range(1, directories) for i in range(files)]
+
+
+def test_many_directories_with_one_name_each_are_several_batches() -> None:
+    """No batch has more directories than a batch may have."""
+    pairs = [
+        Pair(Page((name(b"n"),), path=b"d%03d" % i), None, lib.AR_PAIR_NEW) for i in range(600)
+    ]
+    sizes, batch = [], Batch()
+    with Later(LaterKind.LINKS) as later:
+        later.add(compared(*pairs))
+        while later.next(batch):
+            sizes.append(batch.pair_count)
+    assert sum(sizes) == 599
+    assert max(sizes) <= 128
 
 
 def test_a_hundred_thousand_inodes_are_told_apart() -> None:
