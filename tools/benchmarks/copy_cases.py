@@ -18,7 +18,7 @@ from pathlib import Path
 
 from . import sources, tools
 from .errors import BenchError
-from .machine import GIB, MIB, drop_caches, load_average, require_memory
+from .machine import GIB, MIB, drop_caches, require_memory, user_seconds
 from .measure import StopWatch, file_exists_below, nested_directory_exists_below
 from .runs import Run
 from .sources import Source
@@ -237,7 +237,7 @@ class Session:
         )
         watch = case.is_started
         read_before = src.read_bytes()
-        load = load_average()
+        user_before = user_seconds()
         stop_watch = StopWatch(self.programs.timed, self.work)
         timing = stop_watch.run(
             command, dst.mount_point, None if watch is None else partial(watch, dst.mount_point)
@@ -253,7 +253,7 @@ class Session:
             mkfs=dst.mkfs,
             source=_source_facts(source),
             source_read_bytes=src.read_bytes() - read_before,
-            load=load,
+            others_seconds=max(0.0, user_seconds() - user_before - timing.user_seconds),
             date=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
             timing=timing,
         )

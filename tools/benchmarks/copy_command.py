@@ -13,7 +13,7 @@ from pathlib import Path
 from . import plots
 from .copy_cases import GROUPS, CopyOptions, Session
 from .errors import BenchError
-from .machine import load_average, require_root, separate_mounts, swap_is_on, this_machine
+from .machine import require_root, separate_mounts, swap_is_on, this_machine
 from .report import Header, copy_report
 from .runs import Run, RunFile
 from .sources import TREE_BYTES, TREE_FILES, Contents
@@ -116,7 +116,6 @@ class _Command:
         self._today = today
         self._machine = this_machine()
         self._versions = programs.versions()
-        self._load_before = load_average()
         self._runs: list[Run] = []
         self._contents: dict[str, Contents] = {}
 
@@ -164,11 +163,6 @@ class _Command:
             )
         if "arsync" not in self._programs.commands:
             remarks.append("arsync was not there to be measured: 'tools/arsync' sets it up.")
-        if self._load_before > self._machine.cores / 2:
-            remarks.append(
-                f"The machine was busy with other work (load {self._load_before:.1f} before the "
-                "first run): trust the ratios little and the seconds less."
-            )
         if swap_is_on():
             remarks.append("Swap is on: parts of an image may have been swapped out.")
         return remarks

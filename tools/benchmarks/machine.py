@@ -105,9 +105,10 @@ def drop_caches() -> None:
     Path("/proc/sys/vm/drop_caches").write_text("3\n")
 
 
-def load_average() -> float:
-    """Return the load of the last minute; above the cores, a run shared them with others."""
-    return os.getloadavg()[0]
+def user_seconds() -> float:
+    """Return the time that all programs of the machine spent in user mode so far."""
+    user, nice = Path("/proc/stat").read_text().split(None, 3)[1:3]
+    return (int(user) + int(nice)) / os.sysconf("SC_CLK_TCK")
 
 
 def swap_is_on() -> bool:
@@ -124,7 +125,7 @@ def first_line(command: Sequence[str]) -> str:
     except (OSError, subprocess.CalledProcessError):
         return ""
     lines = result.stdout.splitlines()
-    return lines[0].strip() if lines else ""
+    return " ".join(lines[0].split()) if lines else ""
 
 
 def _meminfo(field: str) -> int:

@@ -15,6 +15,8 @@ from .targets import Verdict, judge
 WIDTH = 80
 # A warm run that reads more than this part of its source from the device was not warm.
 COLD_SHARE = 0.01
+# From this part of one core on, what others computed meanwhile is worth a remark.
+OTHERS_SHARE = 0.05
 
 REFERENCE_WORDS = {
     "rsync -a": "rsync",
@@ -106,14 +108,20 @@ def _case_table(case: Case, runs: Sequence[Run]) -> str:
 
 
 def _remarks(case: Case, runs: Sequence[Run]) -> list[str]:
-    if case.state == COLD:
-        return []
+    remarks = []
+    elapsed = sum(run.timing.seconds for run in runs)
+    others = sum(run.others_seconds for run in runs)
+    if others > OTHERS_SHARE * elapsed:
+        remarks.append(
+            f"Not alone: other programs computed for {others:.0f} s while these runs took "
+            f"{elapsed:.0f} s. Trust the ratios little and the seconds less."
+        )
     limit = int(runs[0].source["bytes"]) * COLD_SHARE
     read = max(run.source_read_bytes for run in runs)
     # Without data there is no share to hold against; a million inodes take half a gigabyte.
-    if limit == 0 or read <= limit:
-        return []
-    return [f"Not warm throughout: one of these runs read {read / 1e6:.0f} MB from the device."]
+    if case.state != COLD and 0 < limit < read:
+        remarks.append(f"Not warm: one of these runs read {read / 1e6:.0f} MB from the device.")
+    return remarks
 
 
 def _verdict_table(verdicts: Sequence[Verdict]) -> str:

@@ -19,7 +19,8 @@ class Run:
 
     Attributes:
         source_read_bytes: what came from the source's device; near zero in a warm run.
-        load: the machine's load average when the run started.
+        others_seconds: what other programs computed meanwhile, in user mode; on a quiet machine
+            next to nothing. Their work in the kernel cannot be told from the copy's own.
     """
 
     case: str
@@ -32,7 +33,7 @@ class Run:
     mkfs: Sequence[str]
     source: Mapping[str, int | str]
     source_read_bytes: int
-    load: float
+    others_seconds: float
     date: str
     timing: Timing
 
