@@ -87,7 +87,11 @@ class Mount:
 
 @contextmanager
 def filesystem(
-    kind: str, *, size_bytes: int = _DEFAULT_BYTES, options: str = "noatime"
+    kind: str,
+    *,
+    size_bytes: int = _DEFAULT_BYTES,
+    options: str = "noatime",
+    at: Path | None = None,
 ) -> Iterator[Mount]:
     """Make and mount a filesystem for the length of a block.
 
@@ -97,10 +101,12 @@ def filesystem(
         kind: ext4, xfs, btrfs, tmpfs, overlay (on a tmpfs) or vfat.
         size_bytes: of the image (sparse, in memory); xfs takes 300 MiB and more.
         options: as for mount -o.
+        at: the directory to mount on; a new one otherwise.
     """
     with ExitStack() as stack:
-        place = Path(tempfile.mkdtemp(prefix="arsync-test-"))
-        stack.callback(os.rmdir, place)
+        place = at or Path(tempfile.mkdtemp(prefix="arsync-test-"))
+        if at is None:
+            stack.callback(os.rmdir, place)
         if kind == "tmpfs":
             _run(
                 "mount", "-t", "tmpfs", *_flags(f"size={size_bytes},{options}"), "tmpfs", str(place)

@@ -20,6 +20,8 @@ from typing import Any
 from tests.kit.attributes import ACL_ACCESS, ACL_DEFAULT
 
 Name = str | bytes
+# Name -> Node or Entries; a Mapping's key type is invariant, so naming it would forbid literals.
+Entries = Mapping[Any, Any]
 AnyPath = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 
 # One openat takes less than PATH_MAX (4096) bytes; longer paths are walked in steps.
@@ -72,7 +74,7 @@ class File(Node):
 class Dir(Node):
     """Describe a directory; a plain mapping means the same, with no metadata of its own."""
 
-    entries: Mapping[Name, Node | Mapping[Name, Any]] = field(default_factory=dict)
+    entries: Entries = field(default_factory=dict)
     default_acl: bytes | None = field(default=None, kw_only=True)
 
 
@@ -119,7 +121,7 @@ class Tree:
 
     def __init__(
         self,
-        entries: Mapping[Name, Node | Mapping[Name, Any]] | None = None,
+        entries: Entries | None = None,
         root: Dir | None = None,
     ) -> None:
         self.root = replace(root or Dir(), entries={})
@@ -181,9 +183,9 @@ def _make_entries(tree: Tree, root_fd: int) -> None:
             _link(root_fd, os.fsencode(node.target), path)
 
 
-def _flatten(entries: Mapping[Name, Node | Mapping[Name, Any]]) -> dict[bytes, Node]:
+def _flatten(entries: Entries) -> dict[bytes, Node]:
     nodes: dict[bytes, Node] = {}
-    waiting: list[tuple[bytes, Mapping[Name, Any]]] = [(b"", entries)]
+    waiting: list[tuple[bytes, Entries]] = [(b"", entries)]
     while waiting:
         prefix, here = waiting.pop()
         for name, node in here.items():
