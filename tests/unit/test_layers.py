@@ -35,6 +35,8 @@ ORDER = (
     # L3
     "execute",
     "verify",
+    "figures",
+    "itemize",
     "progress",
     "report",
     # L4
