@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 
 from . import sources, tools
-from .errors import BenchError
+from .errors import ToolFailedError
 from .machine import GIB, MIB, drop_caches, require_memory, user_seconds
 from .measure import StopWatch, file_exists_below, nested_directory_exists_below
 from .runs import Run
@@ -134,7 +134,12 @@ class CopyOptions:
 
 @dataclass
 class Session:
-    """Measure cases; hand each run and each remark on as soon as there is one."""
+    """Measure cases; hand each run on as soon as there is one.
+
+    Attributes:
+        contents: what each source held that was made so far.
+        failures: a sentence for each tool that failed in a case, which went on without it.
+    """
 
     options: CopyOptions
     programs: Programs
@@ -142,13 +147,14 @@ class Session:
     keep: Callable[[Run], None]
     say: Callable[[str], None]
     contents: dict[str, sources.Contents] = field(default_factory=dict)
+    failures: list[str] = field(default_factory=list)
     _checked: set[tuple[str, str]] = field(default_factory=set)
 
     def measure(self) -> None:
         """Measure all cases of the options.
 
         Raises:
-            BenchError: memory is short, a tool failed, or a copy is not what was copied.
+            BenchError: memory is short, or a filesystem cannot be made.
         """
         cases = self.options.cases()
         filesystems = {self._filesystem(case) for case in cases}
@@ -217,11 +223,16 @@ class Session:
         for number in range(rounds + 1):
             order = present if number % 2 == 0 else present[::-1]
             for tool in order:
-                run = self._measure_run(case, source, tool, number, src, dst)
+                try:
+                    run = self._measure_run(case, source, tool, number, src, dst)
+                    self._check_copy(case, tool, src, dst)
+                except ToolFailedError as error:
+                    self.failures.append(f"{case.name}: {error}")
+                    self.say(self.failures[-1])
+                    present = [other for other in present if other is not tool]
+                    continue
                 self.keep(run)
                 self.say(_progress(run))
-                if case.is_checked and tool.program in CHECKED_PROGRAMS:
-                    self._check_copy(case, tool, src, dst)
 
     def _measure_run(
         self, case: Case, source: Source, tool: Tool, number: int, src: Volume, dst: Volume
@@ -261,19 +272,22 @@ class Session:
     def _check_copy(self, case: Case, tool: Tool, src: Volume, dst: Volume) -> None:
         """Compare one copy of each tool and source by content and metadata, as rsync sees it."""
         key = (case.source, tool.name)
-        if key in self._checked:
+        is_wanted = case.is_checked and tool.program in CHECKED_PROGRAMS
+        if key in self._checked or not is_wanted:
             return
-        self._checked.add(key)
         path = src.mount_point / "source"
         slash = "/" if path.is_dir() else ""
-        command = ["rsync", "-ain", "--checksum", f"{path}{slash}", str(dst.mount_point / "copy")]
+        # A window of -1 compares nanoseconds; rsync itself looks at whole seconds otherwise.
+        command = ["rsync", "-ain", "--checksum", "--modify-window=-1"]
+        command += [f"{path}{slash}", str(dst.mount_point / "copy")]
         result = subprocess.run(command, capture_output=True, text=True, errors="replace")
         differences = (result.stdout + result.stderr).splitlines()
         if differences:
-            raise BenchError(
+            raise ToolFailedError(
                 f"the copy by '{tool.name}' is not equal to its source, "
                 f"{len(differences)} differences, the first: {differences[0]}"
             )
+        self._checked.add(key)
 
 
 def _copy_path(tool: Tool, dst: Volume, src: Volume) -> Path:

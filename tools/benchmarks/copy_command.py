@@ -80,7 +80,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Measure, write the files, print the table.
 
     Returns:
-        The exit status: 0, also when targets are missed, which the table says.
+        The exit status: 1 when a tool failed; 0 also when a target is missed, which the table says.
     """
     require_root()
     separate_mounts()
@@ -118,6 +118,7 @@ class _Command:
         self._versions = programs.versions()
         self._runs: list[Run] = []
         self._contents: dict[str, Contents] = {}
+        self._failures: list[str] = []
 
     def run(self, work: Path, *, with_plots: bool) -> int:
         facts = {**asdict(self._machine), "versions": self._versions}
@@ -131,10 +132,10 @@ class _Command:
             try:
                 session.measure()
             finally:
-                self._contents = session.contents
+                self._contents, self._failures = session.contents, session.failures
                 if any(not run.discarded for run in self._runs):
                     self._report(with_plots=with_plots)
-        return 0
+        return 1 if self._failures else 0
 
     def _report(self, *, with_plots: bool) -> None:
         pictures = self._draw() if with_plots else []
@@ -163,6 +164,7 @@ class _Command:
             )
         if "arsync" not in self._programs.commands:
             remarks.append("arsync was not there to be measured: 'tools/arsync' sets it up.")
+        remarks += [f"Failed and left out: {failure}." for failure in self._failures]
         if swap_is_on():
             remarks.append("Swap is on: parts of an image may have been swapped out.")
         return remarks

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from .errors import BenchError
+from .errors import BenchError, ToolFailedError
 
 POLL_S = 0.002
 
@@ -64,7 +64,8 @@ class StopWatch:
             is_started: polled from the start on until it is true, for `first_entry_seconds`.
 
         Raises:
-            BenchError: the command failed; the sentence ends with its last words.
+            ToolFailedError: the command failed; the sentence ends with its last words.
+            BenchError: it could not be measured at all.
         """
         shutil.rmtree(self._state, ignore_errors=True)
         self._state.mkdir(mode=0o700)
@@ -73,7 +74,8 @@ class StopWatch:
             self._execute([str(self._timed), str(self._result), str(dst_root), *command])
         figures = json.loads(self._result.read_text())
         if figures["exit"] != 0:
-            raise BenchError(f"'{' '.join(command)}' failed: {self._last_words(figures['exit'])}")
+            words = self._last_words(figures["exit"])
+            raise ToolFailedError(f"'{' '.join(command)}' failed: {words}")
         return Timing(
             seconds=figures["seconds"],
             copy_seconds=figures["copy_seconds"],

@@ -15,7 +15,7 @@ from .targets import Verdict, judge
 WIDTH = 80
 # A warm run that reads more than this part of its source from the device was not warm.
 COLD_SHARE = 0.01
-# From this part of one core on, what others computed meanwhile is worth a remark.
+# From a second and this part of one core on, what others computed meanwhile is worth a remark.
 OTHERS_SHARE = 0.05
 
 REFERENCE_WORDS = {
@@ -111,7 +111,7 @@ def _remarks(case: Case, runs: Sequence[Run]) -> list[str]:
     remarks = []
     elapsed = sum(run.timing.seconds for run in runs)
     others = sum(run.others_seconds for run in runs)
-    if others > OTHERS_SHARE * elapsed:
+    if others > max(1.0, OTHERS_SHARE * elapsed):
         remarks.append(
             f"Not alone: other programs computed for {others:.0f} s while these runs took "
             f"{elapsed:.0f} s. Trust the ratios little and the seconds less."
