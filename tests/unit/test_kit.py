@@ -32,6 +32,7 @@ from tests.kit import (
     read,
 )
 from tests.kit.filesystems import Filesystems, filesystem
+from tests.kit.programs import run_arsync
 from tests.requirements import need_command, need_filesystem, need_root
 
 ACL = acl("u::rw-,u:1:r--,g::r--,m::r--,o::r--")
@@ -272,3 +273,14 @@ def test_an_overlay_holds_a_tree(filesystems: Filesystems) -> None:
         make(FULL, path / "one")
         make(FULL, path / "two")
         assert_same(path / "one", path / "two")
+
+
+@pytest.mark.parametrize("args", [["--version"], ["--no-such-option"], []])
+def test_arsync_runs_inside_as_it_does_outside(
+    args: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The quick way to run arsync gives the exit code and both outputs of a process."""
+    monkeypatch.setenv("ARSYNC_UNDER_TEST", "inside")
+    inside = run_arsync(args)
+    monkeypatch.setenv("ARSYNC_UNDER_TEST", "process")
+    assert inside == run_arsync(args)
