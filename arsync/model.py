@@ -27,9 +27,9 @@ __all__ = [
     "ProblemKind",
     "Progress",
     "Report",
+    "RunWarning",
     "Side",
     "State",
-    "Warning",
     "WarningKind",
     "Why",
     "sum_tallies",
@@ -256,7 +256,7 @@ class WarningKind(enum.Enum):
 
 
 @dataclass(frozen=True)
-class Warning:  # noqa: A001 - the word that people and JSON events use
+class RunWarning:
     """Hold a summarised warning: how often, and where first.
 
     Args:
@@ -407,7 +407,7 @@ class Report:
     failure_count: int = 0
     vanished: tuple[bytes, ...] = ()
     vanished_count: int = 0
-    warnings: tuple[Warning, ...] = ()
+    warnings: tuple[RunWarning, ...] = ()
     stopped: str = ""
     stopped_code: int = 0
     interrupted: bool = False

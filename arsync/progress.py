@@ -1,0 +1,211 @@
+"""Show a run while it goes on, in a few lines at the foot of a terminal.
+
+Owns what is shown and how it is smoothed. `Meter` computes the lines and knows no terminal;
+`LiveView` keeps them on one with rich, which is imported only when a view is made (50 ms).
+
+Until the walk is complete there are counts and no share, bar or time left: a total that still grows
+would make each of them a lie. The spinner and the clock move by the view's own thread, ten times a
+second, also while nothing completes.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import TYPE_CHECKING, Final, TextIO
+
+from arsync.figures import clock, counted, grouped, rate, size
+from arsync.model import Progress
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.text import Text
+
+__all__ = ["LiveView", "Meter"]
+
+_REDRAWS_PER_S: Final = 10
+_SPINNER: Final = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
+_SMOOTHING_S: Final = 3.0
+_GAP: Final = "  "
+_BAR_MOST: Final = 40
+_BAR_LEAST: Final = 10
+
+
+class Meter:
+    """Turn moments of a run into lines, with a smoothed rate and an estimate.
+
+    Args:
+        clock_s: a monotonic clock.
+        level: of --human-readable.
+    """
+
+    def __init__(self, clock_s: Callable[[], float] = time.monotonic, level: int = 1) -> None:
+        self._clock_s = clock_s
+        self._level = level
+        self._begin_s = clock_s()
+        self._progress = Progress()
+        self._seen_s = self._begin_s
+        self._bytes_per_s = 0.0
+        self._files_per_s = 0.0
+
+    def update(self, progress: Progress) -> None:
+        """Take a moment of the run; the rates lean towards it the more, the longer it took."""
+        now_s = self._clock_s()
+        span_s = now_s - self._seen_s
+        if span_s <= 0:
+            self._progress = progress
+            return
+        weight = 1 - math.exp(-span_s / _SMOOTHING_S)
+        if not (self._bytes_per_s or self._files_per_s):
+            weight = 1.0
+        old, new = self._progress.counts, progress.counts
+        moved = (new.done_bytes - old.done_bytes) / span_s
+        ended = (new.done_files - old.done_files) / span_s
+        self._bytes_per_s += weight * (moved - self._bytes_per_s)
+        self._files_per_s += weight * (ended - self._files_per_s)
+        self._progress, self._seen_s = progress, now_s
+
+    def lines(self, width: int) -> list[str]:
+        """Return what is to be shown now, in lines of at most `width` columns."""
+        rows = _flow(self._cells(), max(width, 1))
+        share = self._share()
+        if share is not None:
+            rows.append(_bar(share, width))
+        return rows
+
+    def eta_s(self) -> float | None:
+        """Return the time left, the longer of what bytes and files say; None while unknown."""
+        if not self._progress.exact:
+            return None
+        counts = self._progress.counts
+        left = (
+            (max(counts.plan_bytes - counts.done_bytes, 0), self._bytes_per_s),
+            (max(counts.plan_files - counts.done_files, 0), self._files_per_s),
+        )
+        if any(amount and per_s < 1e-3 for amount, per_s in left):
+            return None
+        return max((amount / per_s for amount, per_s in left if amount), default=0.0)
+
+    def _share(self) -> float | None:
+        """Return the part of the work that is done, from bytes and files alike."""
+        counts = self._progress.counts
+        if not self._progress.exact or not counts.plan_files:
+            return None
+        parts = [min(counts.done_files / counts.plan_files, 1.0)]
+        if counts.plan_bytes:
+            parts.append(min(counts.done_bytes / counts.plan_bytes, 1.0))
+        return sum(parts) / len(parts)
+
+    def _cells(self) -> list[str]:
+        elapsed_s = self._clock_s() - self._begin_s
+        spinner = _SPINNER[int(elapsed_s * _REDRAWS_PER_S) % len(_SPINNER)]
+        counts, level = self._progress.counts, self._level
+        cells = [f"{spinner} {clock(math.floor(elapsed_s))}"]
+        if self._progress.exact:
+            cells += [
+                f"copied {grouped(counts.done_files)} of {counted(counts.plan_files, 'file')}",
+                f"{size(counts.done_bytes, level)} of {size(counts.plan_bytes, level)}",
+            ]
+        else:
+            cells += [
+                f"found {grouped(counts.found_files)}, {size(counts.found_bytes, level)}",
+                f"copied {counted(counts.done_files, 'file')}, {size(counts.done_bytes, level)}",
+            ]
+        cells.append(rate(self._bytes_per_s, level))
+        if counts.in_flight:
+            cells.append(f"{grouped(counts.in_flight)} in flight")
+        if counts.failed:
+            cells.append(f"{grouped(counts.failed)} failed")
+        eta_s = self.eta_s()
+        if eta_s is not None:
+            cells.append(f"{clock(math.ceil(eta_s))} left")
+        if self._progress.phase:
+            cells.append(self._progress.phase)
+        return cells
+
+
+class LiveView:
+    """Keep a meter at the foot of a terminal while the `with` block runs.
+
+    `update` and `write` may be called by any thread. Everything is erased on the way out, whatever
+    the reason, and the cursor is shown again; the size is asked anew at each redraw.
+
+    Args:
+        stream: the terminal.
+        level: of --human-readable.
+    """
+
+    def __init__(self, stream: TextIO, level: int = 1) -> None:
+        from rich.console import Console
+        from rich.live import Live
+
+        self._lock = threading.Lock()
+        self._meter = Meter(level=level)
+        self._console: Console = Console(file=stream, highlight=False, markup=False, emoji=False)
+        self._live = Live(
+            console=self._console,
+            get_renderable=self._render,
+            refresh_per_second=_REDRAWS_PER_S,
+            transient=True,
+            redirect_stdout=False,
+            redirect_stderr=False,
+        )
+
+    def __enter__(self) -> LiveView:
+        self._live.start(refresh=True)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._live.stop()
+
+    def update(self, progress: Progress) -> None:
+        """Take a moment of the run; it is shown at the next redraw."""
+        with self._lock:
+            self._meter.update(progress)
+
+    def write(self, text: str) -> None:
+        """Print lines above the view; many at once cost little more than one.
+
+        Args:
+            text: whole lines, without the last newline. Names in it are escaped already.
+        """
+        from rich.text import Text
+
+        printable = text.encode("utf-8", "replace").decode()
+        self._console.print(Text(printable, end=""), soft_wrap=True)
+
+    def _render(self) -> Text:
+        from rich.text import Text
+
+        with self._lock:
+            lines = self._meter.lines(self._console.width)
+        return Text("\n".join(lines), no_wrap=True, overflow="crop")
+
+
+def _flow(cells: list[str], width: int) -> list[str]:
+    """Fill lines with cells, as many as fit; one that is too long by itself is cut."""
+    rows = [cells[0][:width]]
+    for cell in cells[1:]:
+        if len(rows[-1]) + len(_GAP) + len(cell) <= width:
+            rows[-1] += _GAP + cell
+        else:
+            rows.append(cell[:width])
+    return rows
+
+
+def _bar(share: float, width: int) -> str:
+    """Return a bar with its share; only the share where there is no room for a bar."""
+    text = f"{math.floor(share * 100):3d} %"
+    columns = min(width - len(text) - 1, _BAR_MOST)
+    if columns < _BAR_LEAST:
+        return text.strip()[: max(width, 1)]
+    done = math.floor(share * columns)
+    return f"{'━' * done}{'╌' * (columns - done)} {text}"
