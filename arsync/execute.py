@@ -115,17 +115,21 @@ class Lanes:
                 self._ready.append(unit)
                 self._changed.notify()
 
-    def drain(self, timeout_s: float) -> bool:
+    def drain(self) -> None:
         """Wait until everything added is done.
 
-        Returns: False when it is not, after timeout_s.
         Raises: what ended a lane.
         """
         with self._changed:
-            self._changed.wait_for(lambda: self._stopped or not self._under_way, timeout_s)
+            self._changed.wait_for(lambda: self._stopped or not self._under_way)
             if self._error:
                 raise self._error
-            return self._stopped or not self._under_way
+
+    @property
+    def idle(self) -> bool:
+        """Tell whether everything added is done."""
+        with self._changed:
+            return not self._under_way
 
     def stop(self) -> None:
         """Make every lane end what it has in flight and start nothing more."""
@@ -157,11 +161,11 @@ class Lanes:
                 self._enter(executor)
                 try:
                     self._work(executor)
-                except BaseException as error:  # noqa: BLE001 - raised again by drain
+                except BaseException as error:
                     self._fail(error)
                 finally:
                     self._leave(executor)
-        except BaseException as error:  # noqa: BLE001 - likewise
+        except BaseException as error:
             self._fail(error)
 
     def _fail(self, error: BaseException) -> None:

@@ -14,11 +14,12 @@ from dataclasses import dataclass
 from typing import Final
 
 from arsync.diff import diff
+from arsync.errors import InternalError
 from arsync.uring.batch import Batch
 from arsync.uring.rules import Rules
 from arsync.uring.scanner import GiantDirectory, OutOfDescriptors, Scanner
 
-__all__ = ["Named", "Walk", "Whole"]
+__all__ = ["Chain", "Named", "Start", "Walk", "Whole"]
 
 # Directories that one call takes at most; fewer while there are few, so that all threads have some.
 _TAKE_AT_MOST: Final = 128
@@ -38,13 +39,34 @@ class Named:
         path: the directory, below both roots.
         names: in it; one that is missing is a problem of the batch.
         alias: what the only name is called at the destination.
-        enter: the directories among them are walked.
     """
 
     path: bytes
     names: tuple[bytes, ...]
     alias: bytes | None = None
-    enter: bool = True
+
+
+@dataclass(frozen=True)
+class Chain:
+    """Start below directories that are made on the way, as -R has it.
+
+    Args:
+        above: names of directories, each in the one before, the first in the root; each is made
+            at the destination with its attributes, and nothing else in it is looked at.
+        end: what is walked, in the last one.
+    """
+
+    above: tuple[bytes, ...]
+    end: Named
+
+
+Start = Whole | Named | Chain
+
+
+@dataclass(frozen=True)
+class _End:
+    parent: Batch
+    start: Named
 
 
 @dataclass(frozen=True)
@@ -60,7 +82,7 @@ class _Rest:
     giant: GiantDirectory
 
 
-_Task = Whole | Named | _Children | _Rest
+_Task = Whole | Named | Chain | _End | _Children | _Rest
 
 Receiver = Callable[[Batch, Batch | None], None]
 """Take a compared batch, and the batch whose directories must be there before its own."""
@@ -84,7 +106,7 @@ class Walk:
         self,
         scanner: Scanner,
         rules: Rules,
-        starts: Sequence[Whole | Named],
+        starts: Sequence[Start],
         new_batch: Callable[[], Batch],
         receive: Receiver,
     ) -> None:
@@ -155,15 +177,35 @@ class Walk:
                 self._changed.notify(len(tasks))
 
     def _scan(self, task: _Task) -> None:
+        if isinstance(task, Chain):
+            self._scan_chain(task)
+            return
+        parent = task.parent if isinstance(task, _Children | _Rest | _End) else None
+        batch, rest = self._scan_one(task, parent)
+        if rest is not None:
+            self._push(rest)
+        if batch.child_count:
+            self._push(_Children(batch, 0, batch.child_count))
+
+    def _scan_one(self, task: _Task, parent: Batch | None) -> tuple[Batch, _Task | None]:
+        """Scan, compare and hand over one batch; return it and what is left of the task."""
         batch = self._new_batch()
         rest = self._patiently(task, batch)
         diff(batch, self._rules)
-        parent = task.parent if isinstance(task, _Children | _Rest) else None
         self._receive(batch, parent)
-        if rest is not None:
-            self._push(rest)
-        if batch.child_count and not (isinstance(task, Named) and not task.enter):
-            self._push(_Children(batch, 0, batch.child_count))
+        return batch, rest
+
+    def _scan_chain(self, chain: Chain) -> None:
+        parent: Batch | None = None
+        for depth, name in enumerate(chain.above):
+            step = Named(b"/".join(chain.above[:depth]), (name,))
+            batch, _ = self._scan_one(step, parent)
+            if not batch.child_count:
+                return
+            batch.make_children_shallow()
+            parent, _ = self._scan_one(_Children(batch, 0, 1), batch)
+        if parent:
+            self._push(_End(parent, chain.end))
 
     def _patiently(self, task: _Task, batch: Batch) -> _Task | None:
         """Fill the batch; where descriptors run out, wait for lanes to give some back."""
@@ -177,6 +219,8 @@ class Walk:
 
     def _fill(self, task: _Task, batch: Batch) -> _Task | None:
         """Fill the batch and return what is left of the task."""
+        if isinstance(task, _End):
+            task = task.start
         if isinstance(task, Named):
             self._scanner.scan_names(batch, task.path, task.names, task.alias)
             return None
@@ -188,6 +232,8 @@ class Walk:
         if isinstance(task, Whole):
             giant = self._scanner.scan_root(batch)
             return _Rest(batch, giant) if giant else None
+        if isinstance(task, Chain):
+            raise InternalError("a chain is scanned link by link")
         done, giant = self._scanner.scan_children(batch, task.parent, task.first, task.count)
         if giant:
             self._push_left_over(task, done)

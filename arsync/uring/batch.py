@@ -124,6 +124,11 @@ class Batch:
         if lib.ar_diff(self.raw, rules.raw):
             raise OutOfMemoryError("out of memory for the changes of a batch")
 
+    def make_children_shallow(self) -> None:
+        """Have the directories below made, and nothing in them looked at."""
+        for index in range(self.raw.child_count):
+            self.raw.children[index].flags |= lib.AR_CHILD_SHALLOW
+
     @property
     def pair_count(self) -> int:
         """Count the directories, or pages of them."""

@@ -122,9 +122,7 @@ class Scanner:
         joined = b"".join(name + b"\0" for name in names)
         target = ffi.NULL if alias is None else ffi.new("char[]", alias)
         _check(
-            lib.ar_scan_names(
-                self._raw, path, len(path), joined, len(joined), target, 0, batch.raw
-            )
+            lib.ar_scan_names(self._raw, path, len(path), joined, len(joined), target, 0, batch.raw)
         )
 
     def scan_children(

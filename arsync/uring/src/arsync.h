@@ -312,7 +312,7 @@ typedef struct ar_scan ar_scan;
 typedef struct ar_dir ar_dir;		/* a directory of more rows than a page */
 
 #define AR_ROOT_CREATE 1		/* make the last component when it is missing */
-#define AR_ROOT_INSIDE 2		/* links that -K follows must not lead out of it */
+#define AR_ROOT_INSIDE 2		/* followed links must not lead out of it; any dst is */
 
 int ar_root_open(const char *path, uint32_t flags, ar_root **out);
 int ar_root_fd(const ar_root *root);

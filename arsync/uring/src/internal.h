@@ -129,8 +129,11 @@ uint32_t ar_page_find(const struct ar_page *page, const char *name, size_t len);
 #define AR_XATTR_ALL 1		/* every namespace but system.*, else user.* only */
 #define AR_XATTR_FOLLOW 2	/* a descriptor's own proc path, or a link to see through */
 
+/* whether an attribute is one that -X keeps: not what stands for an ACL */
+bool ar_xattr_in_scope(const char *name, uint32_t flags);
+
 /*
- * Digests of the xattrs (sorted by name, system.* left out) and of the POSIX ACLs
+ * Digests of the xattrs (sorted by name, those in scope) and of the POSIX ACLs
  * of the file at proc_path (not followed unless AR_XATTR_FOLLOW says so), 0 for
  * none; either pointer may be NULL.  A filesystem without xattrs has none: no error.
  */

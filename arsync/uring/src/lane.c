@@ -406,7 +406,6 @@ static void run_folder(struct ar_lane *lane, uint32_t index)
 
 	folder->pair = pair;
 	folder->index = index;
-	folder->open = false;
 	if (ar_stopped(lane) || (has_work(pair) && open_folder(lane, folder, index))) {
 		skip_changes(lane, pair);
 		return;
@@ -450,13 +449,16 @@ static int take_batch(struct ar_lane *lane, struct ar_batch *batch)
 	lane->parent_fd = -1;
 	lane->batch = batch;
 	lane->again_count = 0;
-	if (batch->pair_count <= lane->folder_room)
-		return 0;
-	struct folder *folders = realloc(lane->folders, batch->pair_count * sizeof(*folders));
-	if (!folders)
-		return -ENOMEM;
-	lane->folders = folders;
-	lane->folder_room = batch->pair_count;
+	if (batch->pair_count > lane->folder_room) {
+		size_t bytes = batch->pair_count * sizeof(*lane->folders);
+		struct folder *folders = realloc(lane->folders, bytes);
+		if (!folders)
+			return -ENOMEM;
+		lane->folders = folders;
+		lane->folder_room = batch->pair_count;
+	}
+	for (uint32_t i = 0; i < batch->pair_count; i++)
+		lane->folders[i].open = false;
 	return 0;
 }
 

@@ -15,13 +15,12 @@
 
 int ar_scan_open(ar_root *src, ar_root *dst, uint32_t flags, ar_scan **out)
 {
-	struct ar_scan *scan;
+	struct ar_scan *scan = calloc(1, sizeof(*scan));
 
-	if (dst && flags & AR_SCAN_KEEP_DIRLINKS && !dst->inside)
-		return -EINVAL;
-	scan = calloc(1, sizeof(*scan));
 	if (!scan)
 		return -ENOMEM;
+	if (dst)	/* nothing that somebody puts there may lead out of it */
+		dst->inside = true;
 	scan->src = src;
 	scan->dst = dst;
 	scan->flags = flags;
@@ -291,25 +290,6 @@ int ar_scan_names(ar_scan *scan, const char *path, size_t path_len, const char *
 
 /* ---------------------------------------------------------------- children */
 
-static const struct ar_row *find_row(const struct ar_page *page, const char *name, uint16_t len)
-{
-	uint32_t low = 0, high = page->row_count;
-
-	while (low < high) {
-		const uint32_t middle = (low + high) / 2;
-		const struct ar_row *row = &ar_rows(page)[middle];
-		int order = ar_name_compare(ar_row_name(page, row), row->name_len, name, len);
-
-		if (!order)
-			return row;
-		if (order < 0)
-			low = middle + 1;
-		else
-			high = middle;
-	}
-	return NULL;
-}
-
 static int set_child_paths(struct scan_call *call, const struct ar_batch *parent,
 			   const struct ar_pair *pair, const struct ar_row *row)
 {
@@ -317,10 +297,11 @@ static int set_child_paths(struct scan_call *call, const struct ar_batch *parent
 	const struct ar_page *src = ar_src_page(parent, pair), *dst = ar_dst_page(parent, pair);
 	const struct ar_page *dst_path = ar_dst_path_page(parent, pair);
 	const char *name = ar_row_name(src, row), *src_name = ar_row_src_name(src, row);
-	const struct ar_row *dst_row = NULL;
+	uint32_t found = AR_NONE;
 
-	if (dst && call->scan->flags & AR_SCAN_KEEP_DIRLINKS)
-		dst_row = find_row(dst, name, row->name_len);
+	if (call->scan->flags & AR_SCAN_KEEP_DIRLINKS)
+		found = ar_page_find(dst, name, row->name_len);
+	const bool dst_followed = found != AR_NONE && ar_rows(dst)[found].flags & AR_ROW_FOLLOWED;
 	int err = set_paths(call, ar_page_str(src, src->path_off), src->path_len,
 			    ar_page_str(dst_path, dst_path->path_off), dst_path->path_len);
 	if (!err)
@@ -328,8 +309,7 @@ static int set_child_paths(struct scan_call *call, const struct ar_batch *parent
 				   src->alias_len ? src->alias_len : row->name_len,
 				   row->flags & AR_ROW_FOLLOWED);
 	if (!err)
-		err = ar_path_push(&dir->side[DST].path, name, row->name_len,
-				   dst_row && dst_row->flags & AR_ROW_FOLLOWED);
+		err = ar_path_push(&dir->side[DST].path, name, row->name_len, dst_followed);
 	return err;
 }
 

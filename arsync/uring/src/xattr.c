@@ -115,11 +115,17 @@ static bool is_acl(const char *name)
 	return !strcmp(name, ACL_ACCESS) || !strcmp(name, ACL_DEFAULT);
 }
 
-static bool is_wanted(const char *name, uint32_t flags)
+static bool starts_with(const char *name, const char *prefix)
 {
-	if (flags & AR_XATTR_ALL)
-		return strncmp(name, "system.", 7) != 0;
-	return !strncmp(name, "user.", 5);
+	return !strncmp(name, prefix, strlen(prefix));
+}
+
+bool ar_xattr_in_scope(const char *name, uint32_t flags)
+{
+	if (!(flags & AR_XATTR_ALL))
+		return starts_with(name, "user.");
+	/* xfs shows root where it keeps the ACLs */
+	return !starts_with(name, "system.") && !starts_with(name, "trusted.SGI_ACL_");
 }
 
 /* 0 says none, so no digest is 0 */
@@ -196,7 +202,7 @@ static int digest_names(const struct entry *at, const struct buffer *names, size
 	for (size_t i = 0; i < count && !err; i++) {
 		if (acls && is_acl(sorted[i]))
 			err = digest_add(&acl_digest, at, sorted[i], &value);
-		else if (xattrs && is_wanted(sorted[i], flags))
+		else if (xattrs && ar_xattr_in_scope(sorted[i], flags))
 			err = digest_add(&xattr_digest, at, sorted[i], &value);
 	}
 	buffer_close(&value);

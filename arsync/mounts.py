@@ -1,0 +1,100 @@
+"""Say whether walking one directory would lead into another, mounts and bind mounts included.
+
+Owns the reading of /proc/self/mountinfo for that one question. Comparing paths is not enough: a
+bind mount shows a directory at a second place, and a mount point hides what is below it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = ["walk_would_enter"]
+
+_OCTAL = re.compile(rb"\\([0-7]{3})")
+
+
+@dataclass(frozen=True)
+class _Mount:
+    """Hold a mount: which part (`root`) of which filesystem (`dev`) is seen at `point`."""
+
+    dev: bytes
+    root: bytes
+    point: bytes
+
+
+def walk_would_enter(src: bytes, dst: bytes, *, one_file_system: bool) -> bool:
+    """Tell whether a walk of src comes to the directory dst.
+
+    Args:
+        src: a directory.
+        dst: a directory, or one that will be made; the nearest one above it then stands for it.
+        one_file_system: the walk does not cross mount points.
+    Returns: False where src is below dst, or neither holds the other. Cost: reads mountinfo once.
+    Source: proc_pid_mountinfo(5).
+    """
+    src_path, dst_path = _existing(src), _existing(dst)
+    mounts = _read_mounts()
+    src_mount, dst_mount = _mount_of(mounts, src_path), _mount_of(mounts, dst_path)
+    if src_mount is None or dst_mount is None:
+        return _is_below(dst_path, src_path)
+    inside_dst = _join(dst_mount.root, _relative(dst_path, dst_mount.point))
+    places = [(src_mount, src_path)]
+    if not one_file_system:
+        places += [
+            (one, one.point)
+            for one in mounts
+            if _is_below(one.point, src_path) and one.point != src_path
+        ]
+    for mount, place in places:
+        if mount.dev != dst_mount.dev:
+            continue
+        inside_src = _join(mount.root, _relative(place, mount.point))
+        if not _is_below(inside_dst, inside_src):
+            continue
+        seen_at = _join(place, _relative(inside_dst, inside_src))
+        if _mount_of(mounts, seen_at) == mount:  # not hidden by a further mount
+            return True
+    return False
+
+
+def _existing(path: bytes) -> bytes:
+    """Return the real path of the nearest existing directory."""
+    real = os.path.realpath(path)
+    while not os.path.isdir(real) and real != b"/":
+        real = os.path.dirname(real)
+    return real
+
+
+def _read_mounts() -> list[_Mount]:
+    """Return the mounts; of several at one point the last one is what is seen."""
+    seen: dict[bytes, _Mount] = {}
+    for line in Path("/proc/self/mountinfo").read_bytes().splitlines():
+        fields = line.split(b" ")
+        point = _unescape(fields[4])
+        seen.pop(point, None)
+        seen[point] = _Mount(fields[2], _unescape(fields[3]), point)
+    return list(seen.values())
+
+
+def _mount_of(mounts: list[_Mount], path: bytes) -> _Mount | None:
+    above = [one for one in mounts if _is_below(path, one.point)]
+    return max(above, key=lambda one: len(one.point), default=None)
+
+
+def _is_below(path: bytes, top: bytes) -> bool:
+    return path == top or path.startswith(top.rstrip(b"/") + b"/")
+
+
+def _relative(path: bytes, top: bytes) -> bytes:
+    return path[len(top.rstrip(b"/")) :].lstrip(b"/")
+
+
+def _join(top: bytes, below: bytes) -> bytes:
+    return os.path.join(top, below) if below else top
+
+
+def _unescape(field: bytes) -> bytes:
+    return _OCTAL.sub(lambda match: bytes([int(match[1], 8)]), field)

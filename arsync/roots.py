@@ -1,0 +1,237 @@
+"""Find out what the operands mean: which roots, where the walk starts, what must be refused.
+
+Owns rsync's rules about trailing slashes, files as operands and destinations that are not there
+yet, and the refusal of a copy into itself. It looks at the operands only and changes nothing.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from arsync.errors import FileError, SelectionError, UsageError, describe, quoted
+from arsync.model import Failure, Op, Side
+from arsync.mounts import walk_would_enter
+from arsync.options import SyncOptions
+from arsync.scan import Chain, Named, Start, Whole
+
+__all__ = ["Target", "Transfer", "resolve"]
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """Hold one source root and where the walk of it starts.
+
+    Args:
+        root: a directory.
+        starts: below it.
+    """
+
+    root: bytes
+    starts: tuple[Start, ...]
+
+
+@dataclass(frozen=True)
+class Target:
+    """Hold the destination.
+
+    Args:
+        root: the directory that everything goes below.
+        missing: it is not there yet and is to be made.
+    """
+
+    root: bytes
+    missing: bool
+
+
+@dataclass(frozen=True)
+class _Source:
+    """Hold one SRC as it was found: its root, and its path below that in components."""
+
+    operand: bytes
+    root: bytes
+    names: tuple[bytes, ...]
+    is_dir: bool
+
+    @property
+    def is_whole(self) -> bool:
+        """Tell whether its content is meant, not itself."""
+        return not self.names
+
+
+def resolve(
+    sources: Sequence[bytes], dst: bytes, options: SyncOptions
+) -> tuple[list[Transfer], Target, list[Failure]]:
+    """Turn operands into roots.
+
+    Args:
+        sources: SRC operands as given; a trailing slash means the content of a directory.
+        dst: the DST operand.
+    Returns: transfers in the order given, with neighbours of one directory joined; the
+        destination; and a failure for each SRC that is not there.
+    Raises: SelectionError where SRC and DST cannot be used together; FileError where the
+        destination's parent is missing; UsageError for a path that -R cannot take.
+    Source: rsync(1), "USAGE" and --relative.
+    """
+    found: list[_Source] = []
+    failures: list[Failure] = []
+    for operand in sources:
+        one = _find(operand, options)
+        if isinstance(one, Failure):
+            failures.append(one)
+        else:
+            found.append(one)
+    if not found:
+        return [], Target(dst, missing=False), failures
+    target, alias = _find_target(found, len(sources), dst, options)
+    for one in found:
+        _refuse_copy_into_itself(one, target, alias, options)
+    return _join(found, alias), target, failures
+
+
+# ------------------------------------------------------------------------- SRC
+
+
+def _find(operand: bytes, options: SyncOptions) -> _Source | Failure:
+    try:
+        path_stat = os.stat(operand) if _names_content(operand) else os.lstat(operand)
+        if _names_content(operand) and not stat.S_ISDIR(path_stat.st_mode):
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+    except OSError as error:
+        return Failure(operand, Op.STAT, error.errno or errno.EIO, Side.SRC)
+    is_dir = stat.S_ISDIR(path_stat.st_mode)
+    if options.relative:
+        root, names = _split_relative(operand)
+        return _Source(operand, root, names, is_dir)
+    if _names_content(operand):
+        return _Source(operand, operand, (), is_dir)
+    parent, name = os.path.split(operand)
+    return _Source(operand, parent or b".", (name,), is_dir)
+
+
+def _names_content(operand: bytes) -> bool:
+    """Tell whether an operand means what is in a directory: `d/`, `.`, `..`."""
+    return os.path.basename(operand) in (b"", b".", b"..")
+
+
+def _split_relative(operand: bytes) -> tuple[bytes, tuple[bytes, ...]]:
+    """Split a -R operand at its first /./ or where its path begins."""
+    head, mark, tail = operand.partition(b"/./")
+    if mark:
+        root, path = head or b"/", tail
+    else:
+        root, path = (b"/" if operand.startswith(b"/") else b"."), operand
+    names = tuple(name for name in path.split(b"/") if name not in (b"", b"."))
+    if b".." in names:
+        raise UsageError(f"--relative cannot take a path with '..' in it: {quoted(operand)}")
+    return root, names
+
+
+# ------------------------------------------------------------------------- DST
+
+
+def _find_target(
+    found: Sequence[_Source], operand_count: int, dst: bytes, options: SyncOptions
+) -> tuple[Target, bytes | None]:
+    """Return the destination, and the new name when a single file is copied to a name."""
+    only = found[0] if operand_count == 1 else None
+    as_file = only is not None and not only.is_dir and not options.relative
+    try:
+        dst_stat = os.stat(dst)
+    except FileNotFoundError:
+        return _find_missing(as_file, dst, options)
+    except OSError as error:
+        raise SelectionError(describe("use the destination", dst, error.errno or 0)) from None
+    if stat.S_ISDIR(dst_stat.st_mode):
+        return Target(dst, missing=False), None
+    if as_file and not dst.endswith(b"/"):
+        parent, name = os.path.split(dst)
+        return Target(parent or b".", missing=False), name
+    raise SelectionError(f"the destination {quoted(dst)} is not a directory")
+
+
+def _find_missing(as_file: bool, dst: bytes, options: SyncOptions) -> tuple[Target, bytes | None]:
+    parent, name = os.path.split(dst.rstrip(b"/"))
+    parent = parent or b"."
+    if not os.path.isdir(parent) and not options.write.mkpath:
+        reason = describe("make the destination", dst, errno.ENOENT)
+        raise FileError(f"{reason} (its parent {quoted(parent)} is not there: --mkpath makes it)")
+    if as_file and not dst.endswith(b"/"):
+        return Target(parent, missing=not os.path.isdir(parent)), name
+    return Target(dst, missing=True), None
+
+
+# -------------------------------------------------------------------- refusals
+
+
+def _refuse_copy_into_itself(
+    source: _Source, target: Target, alias: bytes | None, options: SyncOptions
+) -> None:
+    """Refuse SRC == DST, and a DST that the walk of SRC would come to.
+
+    A single file onto itself is refused as well: its copy would replace what is being read.
+    """
+    origin = os.path.join(source.root, *source.names)
+    last = alias if alias is not None else (source.names[-1] if source.names else b"")
+    place = os.path.join(target.root, *(source.names if options.relative else (last,)))
+    if _same_file(origin, place.rstrip(b"/") or b"/"):
+        raise SelectionError(
+            f"SRC and DST are the same: {quoted(source.operand)} would be copied onto itself"
+        )
+    if not source.is_dir or not options.preserve.recursive:
+        return
+    if walk_would_enter(origin, target.root, one_file_system=options.one_file_system > 0):
+        raise SelectionError(
+            f"DST {quoted(target.root)} is inside SRC {quoted(source.operand)}: "
+            "the copy would contain itself (-x keeps out of other filesystems)"
+        )
+
+
+def _same_file(one: bytes, other: bytes) -> bool:
+    try:
+        return os.path.samestat(os.lstat(one), os.lstat(other)) or (
+            os.path.isdir(one) and os.path.samefile(one, other)
+        )
+    except OSError:
+        return False
+
+
+# ------------------------------------------------------------------- transfers
+
+
+def _join(found: Sequence[_Source], alias: bytes | None) -> list[Transfer]:
+    """Make transfers; names of one directory that follow each other share a root."""
+    transfers: list[Transfer] = []
+    for source in found:
+        start = _start(source, alias)
+        last = transfers[-1] if transfers else None
+        if last and last.root == source.root and not source.is_whole:
+            transfers[-1] = Transfer(last.root, _add_start(last.starts, start))
+        else:
+            transfers.append(Transfer(source.root, (start,)))
+    return transfers
+
+
+def _start(source: _Source, alias: bytes | None) -> Start:
+    if source.is_whole:
+        return Whole()
+    above, name = source.names[:-1], source.names[-1]
+    named = Named(b"/".join(above), (name,), alias)
+    return Chain(above, named) if above else named
+
+
+_NAMES_AT_ONCE: Final = 100_000
+
+
+def _add_start(starts: tuple[Start, ...], start: Start) -> tuple[Start, ...]:
+    last = starts[-1]
+    joinable = isinstance(last, Named) and isinstance(start, Named) and last.path == start.path
+    if not (joinable and isinstance(last, Named) and isinstance(start, Named)):
+        return (*starts, start)
+    if len(last.names) >= _NAMES_AT_ONCE:
+        return (*starts, start)
+    return (*starts[:-1], Named(last.path, last.names + start.names, last.alias))

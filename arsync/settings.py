@@ -1,0 +1,181 @@
+"""Turn options and what is known of two filesystems into how the lanes of a run work.
+
+Owns the defaults of everything that options leave open, each with the reason, and the choice of
+engine and copy method for one run. It writes nothing but one nameless file, to see how finely the
+destination keeps times.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from arsync.errors import NotSupportedError
+from arsync.model import Method
+from arsync.options import EngineOptions, SyncOptions
+from arsync.uring.executor import ExecutorSettings, new_run_name
+from arsync.uring.methods import choose, choose_engine
+from arsync.uring.probe import Filesystem, probe_filesystem, probe_ring, why_refused
+from arsync.uring.scanner import Root
+
+__all__ = [
+    "EngineChoice",
+    "choose_run_engine",
+    "explain_refusal",
+    "find_granule_ns",
+    "make_settings",
+]
+
+KIB: Final = 1024
+MIB: Final = 1024 * KIB
+
+QUEUE_DEPTH: Final = 512
+FILES_IN_FLIGHT: Final = 256
+BUFFER_BYTES: Final = 128 * KIB
+MEMORY_BYTES: Final = 64 * MIB
+"""Of all lanes together. Only what is used is ever touched: a warm tree needs one buffer a lane."""
+
+SCAN_THREADS_A_CORE: Final = 4
+SYNC_LANES_A_CORE: Final = 4
+"""Without a ring, threads are the only depth there is."""
+
+_METHODS: Final = {
+    "reflink": Method.REFLINK,
+    "copy_file_range": Method.COPY_RANGE,
+    "splice": Method.SPLICE,
+    "read_write": Method.READ_WRITE,
+    "direct": Method.DIRECT,
+}
+
+# Coarser than what a nameless file shows at once, because the inode in memory is finer.
+_COARSE_KINDS: Final = {"vfat": 2_000_000_000, "msdos": 2_000_000_000, "exfat": 10_000_000}
+_GRANULES_NS: Final = (1, 100, 1_000, 1_000_000, 10_000_000, 1_000_000_000, 2_000_000_000)
+_ODD_TIME_NS: Final = 1_000_000_001 * 1_000_000_000 + 123_456_789
+
+
+@dataclass(frozen=True)
+class EngineChoice:
+    """Say which engine a run takes and how wide it is.
+
+    Args:
+        ring: the uring engine, else plain calls.
+        note: why it is the other one than usual; empty where it is not.
+        lanes: threads that copy.
+        scan_threads: threads that walk.
+    """
+
+    ring: bool
+    note: str
+    lanes: int
+    scan_threads: int
+
+
+def choose_run_engine(options: EngineOptions) -> EngineChoice:
+    """Choose the engine by asking the kernel, and the number of threads by the cores allowed.
+
+    Raises: NotSupportedError when --engine=uring is asked for and there is no ring.
+    """
+    cores = len(os.sched_getaffinity(0))
+    ring, note = _has_ring(options)
+    lanes = options.cpu_count or (cores if ring else cores * SYNC_LANES_A_CORE)
+    scan_threads = options.scan_threads or cores * SCAN_THREADS_A_CORE
+    return EngineChoice(ring=ring, note=note, lanes=lanes, scan_threads=scan_threads)
+
+
+def _has_ring(options: EngineOptions) -> tuple[bool, str]:
+    if options.engine == "sync":
+        return False, ""
+    ring = probe_ring()
+    name, why = choose_engine(ring, "" if ring.available else explain_refusal(ring.error))
+    if name == "uring":
+        return True, ""
+    if options.engine == "uring":
+        raise NotSupportedError(f"--engine=uring: {why}")
+    return False, why
+
+
+def explain_refusal(error: int) -> str:
+    """Say why the kernel lets this process have no ring.
+
+    Args:
+        error: errno of the refusal.
+    """
+    from arsync.doctor.system import examine_system  # seldom needed, and it reads many files
+
+    system = examine_system()
+    return why_refused(error, system.uring_disabled, system.seccomp)
+
+
+def make_settings(
+    options: SyncOptions, engine: EngineChoice, src: Root, dst: Root, temp_dir_fd: int
+) -> ExecutorSettings:
+    """Settle how lanes work between two roots.
+
+    Args:
+        temp_dir_fd: of --temp-dir, or -1.
+    """
+    wanted = options.engine
+    buffer_bytes = (wanted.buffer_bytes or BUFFER_BYTES) // 4096 * 4096
+    memory_bytes = max((wanted.memory_bytes or MEMORY_BYTES) // engine.lanes, buffer_bytes)
+    src_fs, dst_fs = probe_filesystem(src.fd), probe_filesystem(dst.fd)
+    small, big, reflink = _choose_methods(wanted, engine, src_fs, dst_fs)
+    return ExecutorSettings(
+        ring=engine.ring,
+        queue_depth=wanted.queue_depth or QUEUE_DEPTH,
+        files_in_flight=wanted.files_in_flight or FILES_IN_FLIGHT,
+        buffer_bytes=buffer_bytes,
+        memory_bytes=memory_bytes,
+        method=small,
+        big_method=big,
+        reflink=reflink,
+        reflink_always=wanted.reflink == "always" or wanted.copy_method == "reflink",
+        inplace=options.write.inplace,
+        sparse=options.write.sparse,
+        preallocate=options.write.preallocate,
+        temp_dir_fd=temp_dir_fd,
+        bytes_per_s=options.write.bwlimit_bytes,
+        run=new_run_name(),
+    )
+
+
+def _choose_methods(
+    wanted: EngineOptions, engine: EngineChoice, src: Filesystem, dst: Filesystem
+) -> tuple[Method, Method, bool]:
+    """Return the method for small files, the one for big files, and whether reflinks are tried."""
+    choice = choose(src.kind, dst.kind, src.same_as(dst), ring=engine.ring)
+    reflink = choice.reflink and wanted.reflink != "never"
+    if wanted.copy_method == "auto":
+        forced = wanted.reflink == "always"
+        return choice.small.method, choice.big.method, reflink or forced
+    method = _METHODS[wanted.copy_method]
+    if method == Method.DIRECT:  # small files gain nothing by it: design.md
+        return Method.READ_WRITE, Method.DIRECT, False
+    return method, method, method == Method.REFLINK
+
+
+def find_granule_ns(dst: Root, *, may_write: bool) -> int:
+    """Return how finely the destination keeps modification times, in nanoseconds.
+
+    Args:
+        may_write: a nameless file may be made to see it; without, the type of filesystem decides.
+    """
+    kind = probe_filesystem(dst.fd).kind
+    if kind in _COARSE_KINDS or not may_write:
+        return _COARSE_KINDS.get(kind, 1)
+    try:
+        fd = os.open(f"/proc/self/fd/{dst.fd}", os.O_TMPFILE | os.O_WRONLY, 0o600)
+    except OSError:
+        return 1
+    try:
+        os.utime(fd, ns=(_ODD_TIME_NS, _ODD_TIME_NS))
+        kept = os.fstat(fd).st_mtime_ns
+    finally:
+        os.close(fd)
+    return _granule_of(kept)
+
+
+def _granule_of(kept_ns: int) -> int:
+    matches: Callable[[int], bool] = lambda unit: kept_ns == _ODD_TIME_NS // unit * unit  # noqa: E731
+    return next((unit for unit in _GRANULES_NS if matches(unit)), 1)

@@ -1,0 +1,393 @@
+"""Make DST equal SRC: the stages wired together. Read this file first.
+
+    roots -> walk (scan, diff) -> plan -> lanes -> report
+
+The walk's threads scan and compare batches of directories and hand each to the lanes, which
+execute it as soon as its parents are there; what must wait for the whole tree is spooled and
+follows as further batches: hard links first, directories' times last. A batch that is done comes
+back through `_Run._done`, the one place where its outcome is counted and told.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+
+from arsync.errors import ArsyncError, Interrupted, SelectionError, describe
+from arsync.execute import Lanes
+from arsync.model import (
+    Change,
+    Counts,
+    Failure,
+    PhaseTime,
+    Problem,
+    ProblemKind,
+    Progress,
+    Report,
+    sum_tallies,
+)
+from arsync.options import SyncOptions
+from arsync.plan import Phase, Unit
+from arsync.report import ReportBuilder
+from arsync.roots import Target, Transfer, resolve
+from arsync.scan import Walk
+from arsync.settings import choose_run_engine, explain_refusal, find_granule_ns, make_settings
+from arsync.uring import Batch, Identity, Later, LaterKind, Rules
+from arsync.uring.scanner import Root, Scanner, scan_flags
+
+__all__ = ["Listener", "sync"]
+
+PathLike = bytes | str | os.PathLike[str] | os.PathLike[bytes]
+
+_PROGRESS_S = 0.1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listener:
+    """Say who wants to hear of a run; each call comes from one thread at a time.
+
+    Args:
+        changes: gets the changes of each batch when it is done, in a dry run when it is planned.
+            A Python object is made for each of them: about 2 us a changed entry.
+        problems: gets what went wrong in each batch, with the two roots as the user wrote them.
+        progress: is called at most ten times a second, from a thread of its own.
+    """
+
+    changes: Callable[[Iterator[Change]], None] | None = None
+    problems: Callable[[Sequence[Problem], bytes, bytes], None] | None = None
+    progress: Callable[[Progress], None] | None = None
+
+
+def sync(
+    src: PathLike | Sequence[PathLike],
+    dst: PathLike,
+    options: SyncOptions | None = None,
+    *,
+    progress: Callable[[Progress], None] | None = None,
+    listener: Listener | None = None,
+) -> Report:
+    """Make the destination equal the source.
+
+    Args:
+        src: one path or several; with a slash at the end, the content of that directory.
+        dst: a directory, or the new name of a single file.
+        options: what to keep and how to work; without, `arsync -a`.
+        progress: is called at most ten times a second, from a thread of its own.
+        listener: hears of every change and problem; its progress gives way to `progress`.
+    Returns: the report; its `exit_code` is not 0 where single files failed. A tree of 100,000
+        small files takes a few seconds warm.
+    Raises: SelectionError where the operands cannot be used together; FileError when nothing more
+        can be written; Interrupted, a KeyboardInterrupt, after everything in flight has ended; all
+        with what was done so far as `report`.
+    Durability: none is asked of the disk; what is in place is whole, and the kernel writes it back.
+    Source: rsync(1) for what the options mean.
+    """
+    sources = [src] if isinstance(src, bytes | str | os.PathLike) else src
+    heard = listener or Listener()
+    run = _Run(options or SyncOptions(), heard, progress or heard.progress)
+    return run.run([os.fsencode(one) for one in sources], os.fsencode(dst))
+
+
+class _Run:
+    """Hold what the stages of one run share."""
+
+    def __init__(
+        self,
+        options: SyncOptions,
+        listener: Listener,
+        progress: Callable[[Progress], None] | None,
+    ) -> None:
+        self._options = options
+        self._listener = listener
+        self._progress = progress
+        self._dry_run = options.write.dry_run
+        self._identity = Identity.current()
+        self._engine = choose_run_engine(options.engine)
+        self._report = ReportBuilder()
+        self._start = time.monotonic()
+        self._lock = threading.Lock()
+        self._found = Counts()
+        self._executed = Counts()
+        self._lanes: Lanes | None = None
+        self._exact = False
+        self._phase = Phase.COPY
+        self._phases: list[PhaseTime] = []
+        self._src = b""
+        self._dst = b""
+
+    def run(self, sources: Sequence[bytes], dst: bytes) -> Report:
+        """Run all of it; see `sync`."""
+        with ExitStack() as stack:
+            if self._progress:
+                stack.enter_context(_Ticker(self._tell_progress))
+            try:
+                self._sync_all(sources, dst, stack)
+            except KeyboardInterrupt:
+                error = Interrupted("interrupted")
+                error.report = self._finished_report(interrupted=True)
+                raise error from None
+            except ArsyncError as error:
+                error.report = self._finished_report(stopped=error)
+                raise
+        return self._finished_report()
+
+    def _sync_all(self, sources: Sequence[bytes], dst: bytes, stack: ExitStack) -> None:
+        transfers, target, failures = resolve(sources, dst, self._options)
+        for failure in failures:
+            self._report.add_failure(failure)
+            self._tell_failure(failure)
+        if not transfers:
+            return
+        self._dst = target.root
+        dst_root = self._open_target(target)
+        if dst_root:
+            stack.enter_context(dst_root)
+        temp_dir_fd = self._open_temp_dir(stack)
+        for index, transfer in enumerate(transfers):
+            self._exact = False
+            self._src = transfer.root
+            with Root(transfer.root) as src_root:
+                self._sync_one(
+                    transfer, src_root, dst_root, temp_dir_fd, last=index + 1 == len(transfers)
+                )
+
+    def _open_target(self, target: Target) -> Root | None:
+        """Open the destination, made where it is missing; None in a dry run that would make it."""
+        if self._dry_run and target.missing:
+            return None
+        if target.missing and self._options.write.mkpath:
+            os.makedirs(target.root, exist_ok=True)
+        return Root(target.root, create=target.missing)
+
+    def _open_temp_dir(self, stack: ExitStack) -> int:
+        path = self._options.write.temp_dir
+        if path is None or self._dry_run:
+            return -1
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        except OSError as error:
+            raise SelectionError(
+                describe("use the temporary directory", path, error.errno or 0)
+            ) from None
+        stack.callback(os.close, fd)
+        return fd
+
+    # ------------------------------------------------------------ one transfer
+
+    def _sync_one(
+        self,
+        transfer: Transfer,
+        src: Root,
+        dst: Root | None,
+        temp_dir_fd: int,
+        *,
+        last: bool,
+    ) -> None:
+        granule_ns = find_granule_ns(dst, may_write=not self._dry_run) if dst else 1
+        rules = Rules(self._options, granule_ns, self._identity)
+        flags = scan_flags(self._options, as_root=self._identity.is_root)
+        with ExitStack() as stack:
+            links = dirs = None
+            if self._options.preserve.hard_links:
+                links = stack.enter_context(Later(LaterKind.LINKS))
+            if not self._dry_run:
+                dirs = stack.enter_context(Later(LaterKind.DIRS))
+            if dst and not self._dry_run:
+                self._start_lanes(src, dst, rules, temp_dir_fd, stack)
+            walk = Walk(
+                Scanner(src, dst, flags),
+                rules,
+                transfer.starts,
+                Batch,
+                lambda batch, parent: self._take_in(batch, parent, links, dirs),
+            )
+            with self._timed("walk and copy"):
+                self._walk(walk)
+                self._exact = last
+                self._drain()
+            for phase, later in ((Phase.LINK, links), (Phase.FINISH, dirs)):
+                if later and later.count:
+                    with self._timed(phase.value):
+                        self._run_phase(phase, later)
+
+    def _start_lanes(
+        self, src: Root, dst: Root, rules: Rules, temp_dir_fd: int, stack: ExitStack
+    ) -> None:
+        settings = make_settings(self._options, self._engine, src, dst, temp_dir_fd)
+        self._lanes = Lanes(settings, rules, self._engine.lanes, self._done)
+        stack.callback(self._end_lanes)
+
+    def _end_lanes(self) -> None:
+        """End the threads of the lanes; after an error or Ctrl-C they stop where they are."""
+        lanes = self._lanes
+        if not lanes:
+            return
+        if not lanes.idle:
+            lanes.stop()
+        lanes.finish()
+        with self._lock:
+            self._executed = sum_tallies([self._executed, lanes.counts()])
+            self._lanes = None
+        if lanes.refusal:
+            note = f"io_uring is refused: {explain_refusal(lanes.refusal)}"
+            self._engine = replace(self._engine, ring=False, note=note)
+
+    def _walk(self, walk: Walk) -> None:
+        """Walk on several threads; raise here what one of them raised."""
+        errors: list[BaseException] = []
+
+        def work() -> None:
+            try:
+                walk.run()
+            except BaseException as error:
+                errors.append(error)
+
+        walk.count_thread(self._engine.scan_threads)
+        threads = [
+            threading.Thread(target=work, name=f"arsync-scan-{number}")
+            for number in range(self._engine.scan_threads)
+        ]
+        for thread in threads:
+            thread.start()
+        try:
+            for thread in threads:
+                thread.join()
+        except BaseException:
+            walk.stop()
+            if self._lanes:
+                self._lanes.stop()
+            for thread in threads:
+                thread.join()
+            raise
+        if errors:
+            raise errors[0]
+
+    def _take_in(
+        self, batch: Batch, parent: Batch | None, links: Later | None, dirs: Later | None
+    ) -> None:
+        """Take a compared batch from the walk: spool what waits, pass on the rest."""
+        if links:
+            links.add(batch)
+        if dirs:
+            dirs.add(batch)
+        with self._lock:
+            self._found = sum_tallies([self._found, batch.tally])
+        if self._lanes:
+            self._lanes.add(batch, parent, Phase.COPY)
+        else:
+            with self._lock:
+                self._done(Unit(batch, Phase.COPY))
+
+    def _run_phase(self, phase: Phase, later: Later) -> None:
+        """Execute what was spooled, batch by batch."""
+        self._phase = phase
+        while True:
+            batch = Batch()
+            if not later.next(batch):
+                break
+            if self._lanes:
+                self._lanes.add(batch, None, phase)
+            else:
+                self._done(Unit(batch, phase))
+        self._drain()
+        self._phase = Phase.COPY
+
+    def _drain(self) -> None:
+        if self._lanes:
+            self._lanes.drain()
+
+    # ------------------------------------------------------------- what is told
+
+    def _done(self, unit: Unit) -> None:
+        """Take back a unit with its outcome: everything a checkpoint needs is in it."""
+        batch = unit.batch
+        if batch.problem_count:
+            problems = list(batch.problems())
+            self._report.add_problems(problems, self._src, self._dst)
+            if self._listener.problems:
+                self._listener.problems(problems, self._src, self._dst)
+        if self._listener.changes and unit.phase is not Phase.FINISH:
+            self._listener.changes(batch.changes(unchanged=self._options.report_unchanged))
+
+    def _tell_failure(self, failure: Failure) -> None:
+        if self._listener.problems:
+            problem = Problem(
+                failure.path, ProblemKind.FAILED, failure.op, failure.side, failure.errno
+            )
+            self._listener.problems([problem], b"", b"")
+
+    def _counts(self) -> Counts:
+        with self._lock:
+            lanes = [self._lanes.counts()] if self._lanes else []
+            return sum_tallies([self._found, self._executed, *lanes])
+
+    def _tell_progress(self) -> None:
+        if self._progress:
+            elapsed_s = time.monotonic() - self._start
+            self._progress(
+                Progress(
+                    counts=self._counts(),
+                    elapsed_s=elapsed_s,
+                    exact=self._exact,
+                    phase=self._phase.value,
+                )
+            )
+
+    def _timed(self, name: str) -> _Timer:
+        return _Timer(name, self._phases)
+
+    def _finished_report(
+        self, *, interrupted: bool = False, stopped: ArsyncError | None = None
+    ) -> Report:
+        end = Report(
+            counts=self._counts(),
+            elapsed_s=time.monotonic() - self._start,
+            phases=tuple(self._phases),
+            engine="uring" if self._engine.ring else "sync",
+            engine_note=self._engine.note,
+            lanes=self._engine.lanes,
+            stopped=str(stopped) if stopped else "",
+            stopped_code=stopped.exit_code if stopped else 0,
+            interrupted=interrupted,
+            dry_run=self._dry_run,
+        )
+        return self._report.finish(end)
+
+
+class _Timer:
+    """Note how long a phase took."""
+
+    def __init__(self, name: str, phases: list[PhaseTime]) -> None:
+        self._name = name
+        self._phases = phases
+
+    def __enter__(self) -> None:
+        self._start = time.monotonic()
+
+    def __exit__(self, *exception: object) -> None:
+        self._phases.append(PhaseTime(self._name, time.monotonic() - self._start))
+
+
+class _Ticker:
+    """Call something ten times a second, and once more at the end."""
+
+    def __init__(self, call: Callable[[], None]) -> None:
+        self._call = call
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._tick, name="arsync-progress")
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, *exception: object) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def _tick(self) -> None:
+        while not self._ended.wait(_PROGRESS_S):
+            self._call()
+        self._call()
