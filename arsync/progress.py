@@ -28,6 +28,7 @@ __all__ = ["LiveView", "Meter"]
 
 _REDRAWS_PER_S: Final = 10
 _SPINNER: Final = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
+_SPINNER_ASCII: Final = "|/-\\"
 _SMOOTHING_S: Final = 3.0
 _GAP: Final = "  "
 _BAR_MOST: Final = 40
@@ -40,11 +41,20 @@ class Meter:
     Args:
         clock_s: a monotonic clock.
         level: of --human-readable.
+        ascii_only: the terminal's encoding has no dots and lines.
     """
 
-    def __init__(self, clock_s: Callable[[], float] = time.monotonic, level: int = 1) -> None:
+    def __init__(
+        self,
+        clock_s: Callable[[], float] = time.monotonic,
+        level: int = 1,
+        *,
+        ascii_only: bool = False,
+    ) -> None:
         self._clock_s = clock_s
         self._level = level
+        self._spinner = _SPINNER_ASCII if ascii_only else _SPINNER
+        self._bar_marks = "#-" if ascii_only else "━╌"
         self._begin_s = clock_s()
         self._progress = Progress()
         self._seen_s = self._begin_s
@@ -73,7 +83,7 @@ class Meter:
         rows = _flow(self._cells(), max(width, 1))
         share = self._share()
         if share is not None:
-            rows.append(_bar(share, width))
+            rows.append(_bar(share, width, self._bar_marks))
         return rows
 
     def eta_s(self) -> float | None:
@@ -101,7 +111,7 @@ class Meter:
 
     def _cells(self) -> list[str]:
         elapsed_s = self._clock_s() - self._begin_s
-        spinner = _SPINNER[int(elapsed_s * _REDRAWS_PER_S) % len(_SPINNER)]
+        spinner = self._spinner[int(elapsed_s * _REDRAWS_PER_S) % len(self._spinner)]
         counts, level = self._progress.counts, self._level
         cells = [f"{spinner} {clock(math.floor(elapsed_s))}"]
         if self._progress.exact:
@@ -143,8 +153,8 @@ class LiveView:
         from rich.live import Live
 
         self._lock = threading.Lock()
-        self._meter = Meter(level=level)
         self._console: Console = Console(file=stream, highlight=False, markup=False, emoji=False)
+        self._meter = Meter(level=level, ascii_only=not self._console.encoding.startswith("utf"))
         self._live = Live(
             console=self._console,
             get_renderable=self._render,
@@ -179,7 +189,8 @@ class LiveView:
         """
         from rich.text import Text
 
-        printable = text.encode("utf-8", "replace").decode()
+        encoding = self._console.encoding
+        printable = text.encode(encoding, "replace").decode(encoding)
         self._console.print(Text(printable, end=""), soft_wrap=True)
 
     def _render(self) -> Text:
@@ -201,11 +212,11 @@ def _flow(cells: list[str], width: int) -> list[str]:
     return rows
 
 
-def _bar(share: float, width: int) -> str:
+def _bar(share: float, width: int, marks: str) -> str:
     """Return a bar with its share; only the share where there is no room for a bar."""
     text = f"{math.floor(share * 100):3d} %"
     columns = min(width - len(text) - 1, _BAR_MOST)
     if columns < _BAR_LEAST:
         return text.strip()[: max(width, 1)]
     done = math.floor(share * columns)
-    return f"{'━' * done}{'╌' * (columns - done)} {text}"
+    return f"{marks[0] * done}{marks[1] * (columns - done)} {text}"
