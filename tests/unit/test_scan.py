@@ -6,11 +6,11 @@ import ast
 import errno
 import os
 import random
+import re
 import stat
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -71,12 +71,12 @@ def assert_row(row: Row, path: bytes) -> None:
 
 
 @pytest.fixture
-def roots(tmp_path: Path) -> Iterator[tuple[Path, Path]]:
+def roots(tmp_path: Path) -> tuple[Path, Path]:
     """Lend two empty directories."""
     pair = (tmp_path / "src", tmp_path / "dst")
     for root in pair:
         root.mkdir()
-    yield pair
+    return pair
 
 
 # ------------------------------------------------------------------- pages
@@ -564,9 +564,8 @@ def test_a_root_that_cannot_be_is_an_error(tmp_path: Path) -> None:
         ("file", create, errno.ENOTDIR),
         ("dangling", create, errno.ENOENT),
     ):
-        with pytest.raises(OSError, match=".") as raised:
+        with pytest.raises(OSError, match=re.escape(os.strerror(expected))):
             open_root(tmp_path / name, flags)
-        assert raised.value.errno == expected, name
 
 
 def test_a_walk_without_openat2_finds_the_same(tmp_path: Path) -> None:
