@@ -292,6 +292,7 @@ class OutputOptions:
         name_level: 1 names of what changes, 2 of what does not too.
         progress_level: 1 for each file, 2 for the whole run.
         stats_level: 0 nothing, 1 the last two lines, 2 and 3 the table.
+        summary, live_view: show them where somebody sits at the terminal.
         nonreg: say which entries were skipped because they are not regular files.
         out_format: the line for each change, None for none.
         log_file: where the log is appended.
@@ -306,6 +307,8 @@ class OutputOptions:
     name_level: int = 0
     progress_level: int = 0
     stats_level: int = 0
+    summary: bool = True
+    live_view: bool = True
     nonreg: bool = True
     out_format: str | None = None
     log_file: bytes | None = None

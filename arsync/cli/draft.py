@@ -11,7 +11,6 @@ import os
 from dataclasses import dataclass, field
 from typing import Any
 
-from arsync.cli.formats import LOG_FORMAT, check_format
 from arsync.errors import UsageError
 from arsync.modes import ModeRule, parse_modes
 from arsync.options import (
@@ -57,7 +56,7 @@ class Draft:
     temp_dir: str | None = None
     out_format: str | None = None
     log_file: str | None = None
-    log_format: str = LOG_FORMAT
+    log_format: str = OutputOptions.log_format
     umask: int = 0o022
 
     def archive(self) -> None:
@@ -165,10 +164,12 @@ class Draft:
             name_level=self._name_level(),
             progress_level=self.info.get("progress", int(bool(self.flags.get("progress")))),
             stats_level=self._stats_level(verbosity),
+            summary=self.info.get("stats", 1) > 0,
+            live_view=self.info.get("progress", 1) > 0,
             nonreg=self.info.get("nonreg", 1) > 0,
             out_format=self._out_format(),
             log_file=None if self.log_file is None else os.fsencode(self.log_file),
-            log_format=check_format(self.log_format, "--log-file-format"),
+            log_format=self._log_format(),
         )
 
     def _owners(self) -> OwnerPolicy:
@@ -186,7 +187,8 @@ class Draft:
         return min(self.counts.get("itemize_changes", 0), 2)
 
     def _name_level(self) -> int:
-        return self.info.get("name", min(self.counts.get("verbose", 0), 2))
+        named = max(min(self.counts.get("verbose", 0), 2), int(bool(self.flags.get("progress"))))
+        return self.info.get("name", named)
 
     def _stats_level(self, verbosity: int) -> int:
         level = min(verbosity, 1)
@@ -194,9 +196,16 @@ class Draft:
             level = 3 if verbosity > 1 else 2
         return self.info.get("stats", level)
 
+    def _log_format(self) -> str:
+        if self.log_format == OutputOptions.log_format:
+            return self.log_format
+        return _checked(self.log_format, "--log-file-format")
+
     def _out_format(self) -> str | None:
         if self.out_format is not None:
-            return check_format(self.out_format, "--out-format")
+            if self.flags.get("json"):
+                raise UsageError("--json cannot be used with --out-format")
+            return _checked(self.out_format, "--out-format")
         if self._itemize():
             return "%i %n%L"
         return "%n%L" if self._name_level() else None
@@ -209,6 +218,14 @@ def _only_once(earlier: tuple[str, str] | None, option: str, text: str) -> tuple
     if earlier[0] == option:
         raise UsageError(f"{option} can be given once only")
     raise UsageError(f"{option} conflicts with {earlier[0]} before it")
+
+
+def _checked(text: str, option: str) -> str:
+    """Return a format when every escape in it can be filled, before anything is done."""
+    from arsync.itemize import LineFormat
+
+    LineFormat(text, 0, option=option)
+    return text
 
 
 def _of(names: tuple[str, ...], flags: dict[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
-from arsync.cli.messages import say, say_bug
+from arsync.cli.messages import say, say_bug, use_utf8
 from arsync.errors import (
     ArsyncError,
     FileError,
@@ -48,6 +48,7 @@ def run(words: Sequence[str]) -> int:
     Args:
         words: the arguments without the program's name.
     """
+    use_utf8()
     try:
         code = _dispatch(words)
     except ArsyncError as error:

@@ -237,7 +237,7 @@ OUTPUT: Final = (
     count("itemize-changes", "i", Topic.OUTPUT, "what changes and why; -ii: and what does not"),
     count("human-readable", "h", Topic.OUTPUT, "numbers in units of 1000; -hh: of 1024", start=1),
     flag("stats", "", Topic.OUTPUT, "a table of counts at the end"),
-    flag("progress", "", Topic.OUTPUT, "a live view, also where no terminal is"),
+    flag("progress", "", Topic.OUTPUT, "a live view; without a terminal a line a file"),
     Option(
         ("info",),
         "",

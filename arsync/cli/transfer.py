@@ -1,0 +1,120 @@
+"""Run a sync for the command line: who is told of it, signals, the exit code.
+
+Owns the wiring of arsync.sync to the tellers. It is imported only when there is something to copy,
+since it brings the compiled module with it.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
+
+from arsync.cli.fold import Folded
+from arsync.cli.tellers import EventTeller, LogTeller, Teller, TextTeller
+from arsync.errors import ArsyncError, Interrupted
+from arsync.model import Change, Problem, Progress, Report
+from arsync.sync import Listener, sync
+
+__all__ = ["transfer"]
+
+
+def transfer(sources: Sequence[str], dst: str, folded: Folded) -> int:
+    """Make DST equal SRC and tell of it.
+
+    Returns: the exit code of the report.
+    Raises: whatever ends the run, after what was done until then has been told.
+    """
+    named = [os.fsencode(source) for source in sources]
+    audience = _Audience(_tellers(named, os.fsencode(dst), folded))
+    with _signals():
+        try:
+            report = sync(named, dst, folded.sync, listener=audience.listener())
+        except (ArsyncError, Interrupted) as error:
+            if isinstance(error.report, Report):
+                audience.end(error.report)
+            raise
+    audience.end(report)
+    return report.exit_code
+
+
+def _tellers(sources: Sequence[bytes], dst: bytes, folded: Folded) -> list[Teller]:
+    output = folded.output
+    tellers: list[Teller] = []
+    if output.log_file is not None:
+        tellers.append(LogTeller(output.log_file, output.log_format, folded.sync))
+    if output.json:
+        tellers.append(EventTeller(output, folded.sync, sources, dst))
+    else:
+        tellers.append(TextTeller(output, folded.sync))
+    return tellers
+
+
+class _Audience:
+    """Pass on to every teller what one listener hears."""
+
+    def __init__(self, tellers: Sequence[Teller]) -> None:
+        self._tellers = tellers
+
+    def listener(self) -> Listener:
+        """Return a listener that hears no more than somebody wants."""
+        return Listener(
+            changes=self._changes if any(one.wants_changes for one in self._tellers) else None,
+            problems=self._problems,
+            progress=self._progress if any(one.wants_progress for one in self._tellers) else None,
+        )
+
+    def end(self, report: Report) -> None:
+        """Tell everybody the result."""
+        for teller in self._tellers:
+            teller.end(report)
+
+    def _changes(self, changes: Iterator[Change], src: bytes = b"") -> None:
+        batch = list(changes)
+        for teller in self._tellers:
+            if teller.wants_changes:
+                teller.changes(batch, src)
+
+    def _problems(self, problems: Sequence[Problem], src: bytes, dst: bytes) -> None:
+        for teller in self._tellers:
+            teller.problems(problems, src, dst)
+
+    def _progress(self, progress: Progress) -> None:
+        for teller in self._tellers:
+            if teller.wants_progress:
+                teller.progress(progress)
+
+
+@contextmanager
+def _signals() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP end a run as Ctrl-C does; a second one of any kind ends it at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    seen: list[int] = []
+
+    def interrupt(number: int, _frame: FrameType | None) -> None:
+        if seen:
+            _end_at_once()
+        seen.append(number)
+        raise KeyboardInterrupt
+
+    kinds = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
+    # nohup and a shell's background jobs have some of them ignored, and mean it.
+    taken = [kind for kind in kinds if signal.getsignal(kind) is not signal.SIG_IGN]
+    before = {kind: signal.signal(kind, interrupt) for kind in taken}
+    try:
+        yield
+    finally:
+        for kind, handler in before.items():
+            signal.signal(kind, handler)
+
+
+def _end_at_once() -> None:
+    if sys.stdout.isatty():
+        os.write(sys.stdout.fileno(), b"\x1b[?25h\n")  # a live view has hidden the cursor
+    os._exit(Interrupted.exit_code)
