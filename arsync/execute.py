@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -70,7 +70,10 @@ class Lanes:
         self._rules = rules
         self._receive = receive
         self._limit = Limit(settings.bytes_per_s)
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
+        self._work_is_there = threading.Condition(self._lock)
+        self._room_is_there = threading.Condition(self._lock)
+        self._all_is_done = threading.Condition(self._lock)
         self._receiving = threading.Lock()
         self._plan = Plan()
         self._ready: deque[Unit] = deque()
@@ -98,58 +101,60 @@ class Lanes:
 
     # ------------------------------------------------------------- from outside
 
-    def add(self, batch: Batch, parent: Batch | None, phase: Phase) -> None:
+    def add(self, batch: Batch, parents: Sequence[Batch], phase: Phase) -> None:
         """Take a batch in; blocks while too much is under way.
 
         Args:
-            parent: the batch that makes the parents of its directories.
+            parents: the batches that make the parents of its directories.
         """
-        with self._changed:
+        with self._lock:
             while self._under_way >= _UNITS_UNDER_WAY and not self._stopped:
-                self._changed.wait()
+                self._room_is_there.wait()
             if self._stopped:
                 return
             self._under_way += 1
-            unit, ready = self._plan.add(batch, parent, phase)
+            unit, ready = self._plan.add(batch, parents, phase)
             if ready:
                 self._ready.append(unit)
-                self._changed.notify()
+                self._work_is_there.notify()
 
     def drain(self) -> None:
         """Wait until everything added is done.
 
         Raises: what ended a lane.
         """
-        with self._changed:
-            self._changed.wait_for(lambda: self._stopped or not self._under_way)
+        with self._lock:
+            self._all_is_done.wait_for(lambda: self._stopped or not self._under_way)
             if self._error:
                 raise self._error
 
     @property
     def idle(self) -> bool:
         """Tell whether everything added is done."""
-        with self._changed:
+        with self._lock:
             return not self._under_way
 
     def stop(self) -> None:
         """Make every lane end what it has in flight and start nothing more."""
-        with self._changed:
+        with self._lock:
             self._stopped = True
             for executor in self._executors:
                 executor.stop()
-            self._changed.notify_all()
+            self._room_is_there.notify_all()
+            self._all_is_done.notify_all()
+            self._work_is_there.notify_all()
 
     def finish(self) -> None:
         """End the threads; `stop` before it ends what is still to be done."""
-        with self._changed:
+        with self._lock:
             self._finished = True
-            self._changed.notify_all()
+            self._work_is_there.notify_all()
         for thread in self._threads:
             thread.join()
 
     def counts(self) -> Counts:
         """Return the sums over all lanes, as they are at this moment."""
-        with self._changed:
+        with self._lock:
             return sum_tallies([*self._sums, *(one.tally for one in self._executors)])
 
     # ------------------------------------------------------------------- a lane
@@ -169,19 +174,19 @@ class Lanes:
             self._fail(error)
 
     def _fail(self, error: BaseException) -> None:
-        with self._changed:
+        with self._lock:
             self._error = self._error or error
         self.stop()
 
     def _enter(self, executor: Executor) -> None:
-        with self._changed:
+        with self._lock:
             self._executors.append(executor)
             if self._stopped:
                 executor.stop()
 
     def _leave(self, executor: Executor) -> None:
         """Keep the lane's sums, and remove what stopped lanes leave of big files."""
-        with self._changed:
+        with self._lock:
             for big in [big for big in self._copying if not big.running]:
                 self._copying.remove(big)
                 executor.close_big(big.file, keep=False)
@@ -198,11 +203,11 @@ class Lanes:
 
     def _work(self, executor: Executor) -> None:
         while True:
-            with self._changed:
+            with self._lock:
                 while (work := self._next()) is None:
                     if self._stopped or (self._finished and not self._under_way):
                         return
-                    self._changed.wait()
+                    self._work_is_there.wait()
             work(executor)
 
     def _next(self) -> _Work | None:
@@ -224,24 +229,28 @@ class Lanes:
         if not executor.run(unit.batch):
             return
         bigs = executor.big_changes(unit.batch)
-        with self._changed:
+        with self._lock:
             unit.pending += len(bigs)
             self._bigs.extend((unit, pair, change) for pair, change in bigs)
-            self._ready.extend(self._plan.executed(unit))
-            self._changed.notify_all()
+            ready = self._plan.executed(unit)
+            self._ready.extend(ready)
+            self._work_is_there.notify(len(ready) + len(bigs))
         self._settle(unit)
 
     def _settle(self, unit: Unit) -> None:
         """Note that one piece of a unit is done; give the unit back after the last."""
-        with self._changed:
+        with self._lock:
             unit.pending -= 1
             if unit.pending:
                 return
         with self._receiving:
             self._receive(unit)
-        with self._changed:
+        with self._lock:
             self._under_way -= 1
-            self._changed.notify_all()
+            self._room_is_there.notify()
+            if not self._under_way:
+                self._all_is_done.notify_all()
+                self._work_is_there.notify_all()
 
     # ---------------------------------------------------------------- big files
 
@@ -254,9 +263,9 @@ class Lanes:
         if not big.size:
             self._close_big(executor, big)
             return
-        with self._changed:
+        with self._lock:
             self._copying.append(big)
-            self._changed.notify_all()
+            self._work_is_there.notify_all()
 
     def _take_stretch(self, big: _Big) -> _Work:
         offset = big.next_offset
@@ -266,7 +275,7 @@ class Lanes:
 
     def _copy_stretch(self, executor: Executor, big: _Big, offset: int) -> None:
         done = executor.copy_big(big.file, offset, _STRETCH_BYTES)
-        with self._changed:
+        with self._lock:
             big.running -= 1
             big.failed = big.failed or not done
             if big.running or big.has_more or self._stopped:
@@ -279,6 +288,6 @@ class Lanes:
             self._settle(big.unit)
             return
         again = _Big(big.unit, big.file, big.file.bytes)
-        with self._changed:
+        with self._lock:
             self._copying.append(again)
-            self._changed.notify_all()
+            self._work_is_there.notify_all()

@@ -1,13 +1,14 @@
 """Order the work: no directory before its parent, hard links after their first names.
 
 Owns the phases of a run and which batch waits for which. A batch is a unit of work that is ready
-when the batch holding the parents of its directories has been executed. What waits for the whole
+when the batches holding the parents of its directories have been executed. What waits for the whole
 tree is not held in memory: it is spooled, and comes back as batches of a later phase.
 """
 
 from __future__ import annotations
 
 import enum
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from arsync.uring.batch import Batch
@@ -32,13 +33,14 @@ class Unit:
     """Hold a batch and how far it is.
 
     Attributes:
-        waiting: units that can begin when this one has been executed.
+        before: how many units must have been executed before it can begin.
+        waiting: units that this one is before.
         pending: pieces of its big files that are still to be done, 1 for the batch itself.
     """
 
     batch: Batch
     phase: Phase
-    executed: bool = False
+    before: int = 0
     pending: int = 1
     waiting: list[Unit] = field(default_factory=list)
 
@@ -49,24 +51,25 @@ class Plan:
     def __init__(self) -> None:
         self._open: dict[Batch, Unit] = {}
 
-    def add(self, batch: Batch, parent: Batch | None, phase: Phase) -> tuple[Unit, bool]:
+    def add(self, batch: Batch, parents: Sequence[Batch], phase: Phase) -> tuple[Unit, bool]:
         """Take a batch in.
 
         Args:
-            parent: holds the parents of its directories; None where they are there.
+            parents: hold the parents of its directories; one that was executed counts no more.
         Returns: its unit, and whether it can begin at once.
         """
         unit = Unit(batch, phase)
-        before = self._open.get(parent) if parent else None
         self._open[batch] = unit
-        if before is None:
-            return unit, True
-        before.waiting.append(unit)
-        return unit, False
+        for parent in parents:
+            before = self._open.get(parent)
+            if before:
+                before.waiting.append(unit)
+                unit.before += 1
+        return unit, not unit.before
 
     def executed(self, unit: Unit) -> list[Unit]:
         """Note that a unit's directories are in place; return those that can begin now."""
-        unit.executed = True
         del self._open[unit.batch]
-        ready, unit.waiting = unit.waiting, []
-        return ready
+        for after in unit.waiting:
+            after.before -= 1
+        return [after for after in unit.waiting if not after.before]

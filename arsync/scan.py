@@ -75,6 +75,10 @@ class _Children:
     first: int
     count: int
 
+    def after(self, done: int) -> _Children:
+        """Return what is left when so many have been scanned."""
+        return _Children(self.parent, self.first + done, self.count - done)
+
 
 @dataclass(frozen=True)
 class _Rest:
@@ -84,8 +88,8 @@ class _Rest:
 
 _Task = Whole | Named | Chain | _End | _Children | _Rest
 
-Receiver = Callable[[Batch, Batch | None], None]
-"""Take a compared batch, and the batch whose directories must be there before its own."""
+Receiver = Callable[[Batch, Sequence[Batch]], None]
+"""Take a compared batch, and those whose directories must be there before its own."""
 
 
 class Walk:
@@ -116,6 +120,7 @@ class Walk:
         self._receive = receive
         self._changed = threading.Condition()
         self._frontier: list[_Task] = list(reversed(starts))
+        self._pending = 0
         self._busy = 0
         self._threads = 1
         self._stopped = False
@@ -126,9 +131,9 @@ class Walk:
         Raises: OutOfMemoryError, and whatever the receiver raises; the other threads then stop.
         """
         try:
-            while (task := self._take()) is not None:
+            while (tasks := self._take()) is not None:
                 try:
-                    self._scan(task)
+                    self._scan(tasks)
                 finally:
                     self._end_one()
         except BaseException:
@@ -146,7 +151,8 @@ class Walk:
         """Say how many threads will call `run`, so that each gets a share."""
         self._threads = threads
 
-    def _take(self) -> _Task | None:
+    def _take(self) -> list[_Task] | None:
+        """Wait for something to scan: one task, or children of one or several batches."""
         with self._changed:
             while not self._frontier:
                 if not self._busy or self._stopped:
@@ -156,13 +162,29 @@ class Walk:
             self._busy += 1
             task = self._frontier.pop()
             if not isinstance(task, _Children):
-                return task
-            share = max(1, min(_TAKE_AT_MOST, task.count // (2 * self._threads)))
-            if share < task.count:
-                rest = _Children(task.parent, task.first + share, task.count - share)
-                self._frontier.append(rest)
-                self._changed.notify()
-            return _Children(task.parent, task.first, share)
+                return [task]
+            self._frontier.append(task)
+            return self._take_children()
+
+    def _take_children(self) -> list[_Task]:
+        """Take a share of the directories that are known, the deepest first."""
+        share = max(1, min(_TAKE_AT_MOST, self._pending // self._threads))
+        self._pending -= share
+        taken: list[_Task] = []
+        while share and self._frontier:
+            task = self._frontier[-1]
+            if not isinstance(task, _Children):
+                break
+            self._frontier.pop()
+            count = min(share, task.count)
+            taken.append(_Children(task.parent, task.first, count))
+            share -= count
+            if count < task.count:
+                self._frontier.append(task.after(count))
+        self._pending += share
+        if self._frontier:
+            self._changed.notify()
+        return taken
 
     def _end_one(self) -> None:
         with self._changed:
@@ -170,83 +192,79 @@ class Walk:
             if not self._busy:
                 self._changed.notify_all()
 
-    def _push(self, *tasks: _Task) -> None:
+    def _push(self, tasks: Sequence[_Task]) -> None:
         with self._changed:
-            if not self._stopped:
-                self._frontier.extend(tasks)
-                self._changed.notify(len(tasks))
+            if self._stopped:
+                return
+            self._frontier.extend(tasks)
+            self._pending += sum(task.count for task in tasks if isinstance(task, _Children))
+            self._changed.notify()
 
-    def _scan(self, task: _Task) -> None:
-        if isinstance(task, Chain):
-            self._scan_chain(task)
+    def _scan(self, tasks: list[_Task]) -> None:
+        if isinstance(tasks[0], Chain):
+            self._scan_chain(tasks[0])
             return
-        parent = task.parent if isinstance(task, _Children | _Rest | _End) else None
-        batch, rest = self._scan_one(task, parent)
-        if rest is not None:
-            self._push(rest)
+        batch, left = self._scan_one(tasks)
         if batch.child_count:
-            self._push(_Children(batch, 0, batch.child_count))
+            left.append(_Children(batch, 0, batch.child_count))
+        if left:
+            self._push(left)
 
-    def _scan_one(self, task: _Task, parent: Batch | None) -> tuple[Batch, _Task | None]:
-        """Scan, compare and hand over one batch; return it and what is left of the task."""
+    def _scan_one(self, tasks: Sequence[_Task]) -> tuple[Batch, list[_Task]]:
+        """Scan, compare and hand over one batch; return it and what is left of the tasks."""
         batch = self._new_batch()
-        rest = self._patiently(task, batch)
+        left: list[_Task] = []
+        for task in tasks:
+            left += self._patiently(task, batch)
         diff(batch, self._rules)
-        self._receive(batch, parent)
-        return batch, rest
+        parents = [one.parent for one in tasks if isinstance(one, _Children | _Rest | _End)]
+        self._receive(batch, parents)
+        return batch, left
 
     def _scan_chain(self, chain: Chain) -> None:
         parent: Batch | None = None
         for depth, name in enumerate(chain.above):
             step = Named(b"/".join(chain.above[:depth]), (name,))
-            batch, _ = self._scan_one(step, parent)
+            batch, _ = self._scan_one([_End(parent, step) if parent else step])
             if not batch.child_count:
                 return
             batch.make_children_shallow()
-            parent, _ = self._scan_one(_Children(batch, 0, 1), batch)
+            parent, _ = self._scan_one([_Children(batch, 0, 1)])
         if parent:
-            self._push(_End(parent, chain.end))
+            self._push([_End(parent, chain.end)])
 
-    def _patiently(self, task: _Task, batch: Batch) -> _Task | None:
-        """Fill the batch; where descriptors run out, wait for lanes to give some back."""
+    def _patiently(self, task: _Task, batch: Batch) -> list[_Task]:
+        """Fill the batch; where descriptors run out, wait for lanes to give some back.
+
+        Returns: what is left of the task.
+        """
         while True:
             try:
                 return self._fill(task, batch)
             except OutOfDescriptors:
                 if self._stopped:
-                    return None
+                    return []
                 time.sleep(_SCARCE_PAUSE_S)
 
-    def _fill(self, task: _Task, batch: Batch) -> _Task | None:
-        """Fill the batch and return what is left of the task."""
+    def _fill(self, task: _Task, batch: Batch) -> list[_Task]:
+        giant: GiantDirectory | None = None
+        left: list[_Task] = []
         if isinstance(task, _End):
             task = task.start
         if isinstance(task, Named):
             self._scanner.scan_names(batch, task.path, task.names, task.alias)
-            return None
-        if isinstance(task, _Rest):
-            if self._scanner.scan_more(batch, task.giant):
-                return task
-            task.giant.close()
-            return None
-        if isinstance(task, Whole):
+        elif isinstance(task, Whole):
             giant = self._scanner.scan_root(batch)
-            return _Rest(batch, giant) if giant else None
-        if isinstance(task, Chain):
-            raise InternalError("a chain is scanned link by link")
-        done, giant = self._scanner.scan_children(batch, task.parent, task.first, task.count)
+        elif isinstance(task, _Rest):
+            if self._scanner.scan_more(batch, task.giant):
+                return [task]
+            task.giant.close()
+        elif isinstance(task, _Children):
+            done, giant = self._scanner.scan_children(batch, task.parent, task.first, task.count)
+            if done < task.count:
+                left.append(task.after(done))
+        else:
+            raise InternalError(f"a {type(task).__name__} is scanned link by link")
         if giant:
-            self._push_left_over(task, done)
-            return _Rest(batch, giant)
-        return self._left_over(task, done)
-
-    @staticmethod
-    def _left_over(task: _Children, done: int) -> _Children | None:
-        if done == task.count:
-            return None
-        return _Children(task.parent, task.first + done, task.count - done)
-
-    def _push_left_over(self, task: _Children, done: int) -> None:
-        left = self._left_over(task, done)
-        if left:
-            self._push(left)
+            left.append(_Rest(batch, giant))
+        return left

@@ -36,7 +36,7 @@ from arsync.report import ReportBuilder
 from arsync.roots import Target, Transfer, resolve
 from arsync.scan import Walk
 from arsync.settings import choose_run_engine, explain_refusal, find_granule_ns, make_settings
-from arsync.uring import Batch, Identity, Later, LaterKind, Rules
+from arsync.uring import Batch, Identity, Later, LaterKind, Rules, Tally
 from arsync.uring.scanner import Root, Scanner, scan_flags
 
 __all__ = ["Listener", "sync"]
@@ -110,7 +110,7 @@ class _Run:
         self._report = ReportBuilder()
         self._start = time.monotonic()
         self._lock = threading.Lock()
-        self._found = Counts()
+        self._found = Tally()
         self._executed = Counts()
         self._lanes: Lanes | None = None
         self._exact = False
@@ -203,7 +203,7 @@ class _Run:
                 rules,
                 transfer.starts,
                 Batch,
-                lambda batch, parent: self._take_in(batch, parent, links, dirs),
+                lambda batch, parents: self._take_in(batch, parents, links, dirs),
             )
             with self._timed("walk and copy"):
                 self._walk(walk)
@@ -267,17 +267,16 @@ class _Run:
             raise errors[0]
 
     def _take_in(
-        self, batch: Batch, parent: Batch | None, links: Later | None, dirs: Later | None
+        self, batch: Batch, parents: Sequence[Batch], links: Later | None, dirs: Later | None
     ) -> None:
         """Take a compared batch from the walk: spool what waits, pass on the rest."""
         if links:
             links.add(batch)
         if dirs:
             dirs.add(batch)
-        with self._lock:
-            self._found = sum_tallies([self._found, batch.tally])
+        self._found.add(batch.tally)
         if self._lanes:
-            self._lanes.add(batch, parent, Phase.COPY)
+            self._lanes.add(batch, parents, Phase.COPY)
         else:
             with self._lock:
                 self._done(Unit(batch, Phase.COPY))
@@ -290,7 +289,7 @@ class _Run:
             if not later.next(batch):
                 break
             if self._lanes:
-                self._lanes.add(batch, None, phase)
+                self._lanes.add(batch, (), phase)
             else:
                 self._done(Unit(batch, phase))
         self._drain()
@@ -323,7 +322,7 @@ class _Run:
     def _counts(self) -> Counts:
         with self._lock:
             lanes = [self._lanes.counts()] if self._lanes else []
-            return sum_tallies([self._found, self._executed, *lanes])
+            return sum_tallies([self._found.raw, self._executed, *lanes])
 
     def _tell_progress(self) -> None:
         if self._progress:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from arsync.uring._native import CData
     from arsync.uring.rules import Rules
 
-__all__ = ["Batch", "BatchPool"]
+__all__ = ["Batch", "BatchPool", "Tally"]
 
 _PAGE: Final = Struct("<8IQ")
 """Flags to dev of `struct ar_page`; its own row follows, then the rows."""
@@ -218,6 +218,19 @@ class Batch:
     def _left_alone(self) -> frozenset[tuple[int, int]]:
         """Return (pair, row) of the source's entries that could not be handled or are left out."""
         return frozenset((pair, row) for pair, row, *_ in self._problems())
+
+
+class Tally:
+    """Hold a `struct ar_tally` that batches are added to; any thread may add."""
+
+    __slots__ = ("raw",)
+
+    def __init__(self) -> None:
+        self.raw: CData = ffi.new("struct ar_tally *")
+
+    def add(self, tally: CData) -> None:
+        """Add the tally of one batch."""
+        lib.ar_tally_add(self.raw, ffi.addressof(tally))
 
 
 class BatchPool:

@@ -240,6 +240,7 @@ struct ar_batch {
 struct ar_batch *ar_batch_new(void);	/* NULL: out of memory */
 void ar_batch_clear(struct ar_batch *batch);	/* keeps what it allocated */
 void ar_batch_free(struct ar_batch *batch);
+void ar_tally_add(struct ar_tally *sum, const struct ar_tally *part);	/* from any thread */
 
 /* ---------------------------------------------------------------- policy */
 

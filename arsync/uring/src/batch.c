@@ -159,3 +159,15 @@ uint32_t ar_batch_add_aux(struct ar_batch *batch, const char *bytes, size_t len)
 	batch->aux_bytes += len + 1;
 	return (uint32_t)offset;
 }
+
+/* a tally is nothing but counters */
+_Static_assert(sizeof(struct ar_tally) % sizeof(uint64_t) == 0, "counters of 64 bits");
+
+void ar_tally_add(struct ar_tally *sum, const struct ar_tally *part)
+{
+	uint64_t *to = (uint64_t *)sum;
+	const uint64_t *from = (const uint64_t *)part;
+
+	for (size_t i = 0; i < sizeof(*sum) / sizeof(*to); i++)
+		__atomic_fetch_add(&to[i], from[i], __ATOMIC_RELAXED);
+}
