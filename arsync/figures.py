@@ -21,10 +21,8 @@ def human(number: int, level: int) -> str:
     Source: rsync(1), --human-readable.
     """
     base = _BASES.get(level)
-    if base is None:
-        return str(number) if level == 0 else f"{number:,}"
-    if number < base:
-        return str(number)
+    if base is None or number < base:
+        return f"{number:,}" if level else str(number)
     value, letter = _scaled(number, base)
     return f"{value:.2f}{letter}"
 

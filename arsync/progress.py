@@ -39,7 +39,7 @@ class Meter:
     """Turn moments of a run into lines, with a smoothed rate and an estimate.
 
     Args:
-        clock_s: a monotonic clock.
+        clock_s: a monotonic clock, which moves the time and the spinner between two moments.
         level: of --human-readable.
         ascii_only: the terminal's encoding has no dots and lines.
     """
@@ -55,28 +55,25 @@ class Meter:
         self._level = level
         self._spinner = _SPINNER_ASCII if ascii_only else _SPINNER
         self._bar_marks = "#-" if ascii_only else "━╌"
-        self._begin_s = clock_s()
         self._progress = Progress()
-        self._seen_s = self._begin_s
+        self._seen_s = clock_s()
         self._bytes_per_s = 0.0
         self._files_per_s = 0.0
 
     def update(self, progress: Progress) -> None:
         """Take a moment of the run; the rates lean towards it the more, the longer it took."""
-        now_s = self._clock_s()
-        span_s = now_s - self._seen_s
+        span_s = progress.elapsed_s - self._progress.elapsed_s
+        old, new = self._progress.counts, progress.counts
+        self._progress, self._seen_s = progress, self._clock_s()
         if span_s <= 0:
-            self._progress = progress
             return
         weight = 1 - math.exp(-span_s / _SMOOTHING_S)
         if not (self._bytes_per_s or self._files_per_s):
             weight = 1.0
-        old, new = self._progress.counts, progress.counts
         moved = (new.done_bytes - old.done_bytes) / span_s
         ended = (new.done_files - old.done_files) / span_s
         self._bytes_per_s += weight * (moved - self._bytes_per_s)
         self._files_per_s += weight * (ended - self._files_per_s)
-        self._progress, self._seen_s = progress, now_s
 
     def lines(self, width: int) -> list[str]:
         """Return what is to be shown now, in lines of at most `width` columns."""
@@ -110,7 +107,7 @@ class Meter:
         return sum(parts) / len(parts)
 
     def _cells(self) -> list[str]:
-        elapsed_s = self._clock_s() - self._begin_s
+        elapsed_s = self._progress.elapsed_s + self._clock_s() - self._seen_s
         spinner = self._spinner[int(elapsed_s * _REDRAWS_PER_S) % len(self._spinner)]
         counts, level = self._progress.counts, self._level
         cells = [f"{spinner} {clock(math.floor(elapsed_s))}"]

@@ -40,9 +40,11 @@ __all__ = [
 KEPT_FAILURES: Final = 1000
 """How many failures, and how many vanished paths, a report holds; the others are counted."""
 
-_LABEL_COLUMNS: Final = 10
+_LABEL_COLUMNS: Final = 11
 _NARROWEST: Final = 30
 _NAME_CHARS: Final = 60
+_GLUE: Final = "\x1f"
+"""A blank that no line is broken at; no text holds it, since control characters are escaped."""
 
 
 class ReportBuilder:
@@ -172,16 +174,16 @@ def _others(report: Report, level: int) -> str:
             counts.done_metas,
         ]
     nouns = (
-        ("directory made", "directories made"),
+        ("directory", "directories"),
         ("symlink", "symlinks"),
         ("special file", "special files"),
         ("hard link", "hard links"),
-        ("change of attributes only", "changes of attributes only"),
+        ("change of attributes", "changes of attributes"),
     )
     parts = [counted(number, *noun) for number, noun in zip(numbers, nouns, strict=True) if number]
     if counts.hole_bytes:
         parts.append(f"{size(counts.hole_bytes, level)} of holes kept")
-    return ", ".join(parts)
+    return ", ".join(map(_glued, parts))
 
 
 def _engine(report: Report, level: int) -> str:
@@ -190,6 +192,7 @@ def _engine(report: Report, level: int) -> str:
         f"{use.method.name.lower()} {counted(use.files, 'file')} ({size(use.bytes, level)})"
         for use in report.methods
     ]
+    parts = [_glued(part) for part in parts]
     if report.engine_note:
         parts.append(escaped(report.engine_note))
     return "; ".join(parts)
@@ -234,17 +237,21 @@ def _short(name: bytes) -> bytes:
 
 def _row(label: str, text: str, width: int) -> str:
     """Return a labelled line, broken so that it fits, continued below the text."""
-    indent = " " * _LABEL_COLUMNS if label else "  "
+    first = f"  {label}".ljust(_LABEL_COLUMNS) if label else ""
     return (
         textwrap.fill(
             text,
             width,
-            initial_indent=f"  {label}".ljust(_LABEL_COLUMNS) + " " if label else "",
-            subsequent_indent=indent + " " if label else indent,
+            initial_indent=first,
+            subsequent_indent=" " * max(len(first), 2),
             break_on_hyphens=False,
-        )
+        ).replace(_GLUE, " ")
         + "\n"
     )
+
+
+def _glued(part: str) -> str:
+    return part.replace(" ", _GLUE)
 
 
 # ----------------------------------------------------------------- as rsync says it
