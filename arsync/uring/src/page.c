@@ -14,7 +14,6 @@
 struct writer {
 	struct ar_batch *batch;
 	int side;
-	uint32_t pair;
 	uint32_t room;		/* rows there is room for */
 	uint32_t rows;
 	size_t used;		/* bytes from the page's start */
@@ -118,83 +117,6 @@ static int close_page(struct writer *w, const struct ar_side *side, const char *
 	return 0;
 }
 
-/* ------------------------------------------------------------------- rows */
-
-int ar_scan_statx(struct scan_call *call, int fd, const char *name, int flags, struct statx *stx)
-{
-	int err, tries = 0;
-
-	/* not AT_STATX_DONT_SYNC: it makes NFS and FUSE answer what was true long ago */
-	do {
-		err = sys_statx(fd, name, flags | AT_NO_AUTOMOUNT,
-				STATX_BASIC_STATS | STATX_BTIME, stx);
-	} while (AR_UNLIKELY(err) && ar_scan_again(call, err, &tries));
-	return err;
-}
-
-void ar_row_fill(struct ar_row *row, const struct statx *stx, uint64_t dev, uint32_t scan_flags)
-{
-	row->type = (uint8_t)((stx->stx_mode & S_IFMT) >> 12);
-	row->mode = stx->stx_mode;
-	row->uid = stx->stx_uid;
-	row->gid = stx->stx_gid;
-	row->nlink = stx->stx_nlink;
-	row->size = stx->stx_size;
-	row->ino = stx->stx_ino;
-	row->mtime_s = stx->stx_mtime.tv_sec;
-	row->mtime_n = stx->stx_mtime.tv_nsec;
-	row->ctime_s = stx->stx_ctime.tv_sec;
-	row->ctime_n = stx->stx_ctime.tv_nsec;
-	if (stx->stx_mask & STATX_BTIME) {
-		row->btime_s = stx->stx_btime.tv_sec;
-		row->btime_n = stx->stx_btime.tv_nsec;
-	}
-	if (scan_flags & AR_SCAN_ATIME) {
-		row->atime_s = stx->stx_atime.tv_sec;
-		row->atime_n = stx->stx_atime.tv_nsec;
-	}
-	if (row->type == DT_CHR || row->type == DT_BLK) {
-		row->rdev_major = stx->stx_rdev_major;
-		row->rdev_minor = stx->stx_rdev_minor;
-	}
-	/* only directories: the files of an overlay keep the st_dev of their layer */
-	if (row->type == DT_DIR &&
-	    (stx->stx_attributes & STATX_ATTR_MOUNT_ROOT ||
-	     ar_dev(stx->stx_dev_major, stx->stx_dev_minor) != dev))
-		row->flags |= AR_ROW_MOUNT;
-}
-
-int ar_row_digest(struct scan_call *call, struct ar_row *row, int side, int fd, const char *name,
-		  uint32_t index)
-{
-	const uint32_t scan_flags = call->scan->flags;
-	uint32_t flags = scan_flags & AR_SCAN_ALL_XATTRS ? AR_XATTR_ALL : 0;
-
-	if (!(scan_flags & (AR_SCAN_XATTR | AR_SCAN_ACL)))
-		return 0;
-	if (row->flags & AR_ROW_FOLLOWED)
-		flags |= AR_XATTR_FOLLOW;
-	int err = ar_xattr_digest_at(fd, name, flags,
-				     scan_flags & AR_SCAN_XATTR ? &row->xattr_digest : NULL,
-				     scan_flags & AR_SCAN_ACL ? &row->acl_digest : NULL);
-	if (!err || err == -ENOENT || err == -ENOMEM)
-		return err == -ENOMEM ? err : 0;
-	return ar_batch_add_problem(call->out, call->pair, index, AR_PROBLEM_FAILED, side,
-				    AR_OP_GET_XATTR, err);
-}
-
-static void count_row(struct ar_tally *tally, const struct ar_row *row)
-{
-	if (row->type == DT_REG) {
-		tally->found_files++;
-		tally->found_bytes += row->size;
-	} else if (row->type == DT_LNK) {
-		tally->found_symlinks++;
-	} else if (row->type != DT_DIR) {
-		tally->found_specials++;
-	}
-}
-
 /* ----------------------------------------------------------------- source */
 
 static int read_link(struct writer *w, int fd, const char *name, struct ar_row *row)
@@ -214,6 +136,18 @@ static int read_link(struct writer *w, int fd, const char *name, struct ar_row *
 		row->link_len = (uint32_t)got;
 		w->used += (size_t)got + 1;
 		return 0;
+	}
+}
+
+static void count_row(struct ar_tally *tally, const struct ar_row *row)
+{
+	if (row->type == DT_REG) {
+		tally->found_files++;
+		tally->found_bytes += row->size;
+	} else if (row->type == DT_LNK) {
+		tally->found_symlinks++;
+	} else if (row->type != DT_DIR) {
+		tally->found_specials++;
 	}
 }
 
@@ -303,7 +237,7 @@ static int source_page(struct scan_call *call, struct ar_dir *dir, uint64_t *off
 {
 	struct ar_side *side = &dir->side[SRC];
 	const uint32_t rows = AR_MIN(side->names.count - side->at, (uint32_t)AR_PAGE_ROWS);
-	struct writer w = { .batch = call->out, .side = SRC, .pair = call->pair };
+	struct writer w = { .batch = call->out, .side = SRC };
 	uint32_t flags = dir->begun ? 0 : AR_PAGE_FIRST;
 	int err = open_page(&w, rows);
 
@@ -408,7 +342,7 @@ static int dest_page(struct scan_call *call, struct ar_dir *dir, const struct ar
 		     uint64_t *offset)
 {
 	struct ar_side *side = &dir->side[DST];
-	struct writer w = { .batch = call->out, .side = DST, .pair = call->pair };
+	struct writer w = { .batch = call->out, .side = DST };
 	const bool has_rows = side->fd >= 0 && !(side->page_flags & AR_PAGE_PARTIAL);
 	int err;
 

@@ -6,7 +6,8 @@
  * threads, and nothing is allocated per directory or per name.
  *
  *	names.c		a directory's names: read, sorted
- *	page.c		names -> rows of a page
+ *	row.c		one row
+ *	page.c		names -> the rows of both sides' pages
  *	links.c		which symlinks are seen through
  *	dir.c		a directory opened on both sides
  *	scan.c		which directories, and what becomes of each
@@ -114,7 +115,6 @@ struct ar_scratch {
 struct ar_scan {
 	ar_root *src, *dst;
 	uint32_t flags;
-	uint32_t xattr_flags;
 	pthread_mutex_t lock;
 	struct ar_scratch *idle;
 };
@@ -160,7 +160,7 @@ int ar_dir_is_loop(struct scan_call *call, const struct ar_dir *dir, bool ancest
 void ar_dir_reset(struct ar_dir *dir, size_t keep_bytes);
 void ar_dir_free(struct ar_dir *dir);
 
-/* ------------------------------------------------------------------ page.c */
+/* ------------------------------------------------------------------- row.c */
 
 int ar_scan_statx(struct scan_call *call, int fd, const char *name, int flags,
 		  struct statx *stx);
@@ -169,6 +169,8 @@ void ar_row_fill(struct ar_row *row, const struct statx *stx, uint64_t dev, uint
 /* the digests of a row; trouble with them is a problem of the row, and 0 */
 int ar_row_digest(struct scan_call *call, struct ar_row *row, int side, int fd, const char *name,
 		  uint32_t index);
+/* ------------------------------------------------------------------ page.c */
+
 /* writes the next page of the directory on both sides as a new pair of call->out */
 int ar_page_pair(struct scan_call *call, struct ar_dir *dir);
 
