@@ -325,11 +325,6 @@ class Counts:
         """Count the entries of every type in the source."""
         return self.found_files + self.found_dirs + self.found_symlinks + self.found_specials
 
-    @property
-    def created(self) -> int:
-        """Count the planned entries of every type that the destination did not have."""
-        return self.new_files + self.new_dirs + self.new_symlinks + self.new_specials
-
 
 _ARRAYS: Final = ("method_files", "method_bytes")
 _NUMBERS: Final = tuple(one.name for one in fields(Counts) if one.name not in _ARRAYS)
