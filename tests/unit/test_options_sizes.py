@@ -76,7 +76,7 @@ def test_rate_below_512_bytes_is_refused(text: str) -> None:
         parse_rate(text, "--bwlimit")
 
 
-@given(st.integers(0, 2**40), st.sampled_from("bkmg"))
+@given(st.integers(0, 2**33 - 1), st.sampled_from("bkmg"))
 def test_whole_sizes_lose_nothing(number: int, letter: str) -> None:
     """A whole number with a suffix is exactly that many units, whatever floats would say."""
     assert parse_size(f"{number}{letter}", "-x") == number << 10 * "bkmg".index(letter)
