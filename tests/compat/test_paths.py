@@ -153,6 +153,12 @@ def test_relative_copies_only_the_way_to_its_sources(arena: Arena) -> None:
     assert "dst/a/not this" not in result
 
 
+def test_relative_with_a_leading_dot_takes_that_directory_along(arena: Arena) -> None:
+    """With -R the dot of ./src is a directory on the way: DST gets its metadata."""
+    world = Tree({"src": {"f": File(b"f")}, "dst": Dir(mode=0o755)}, Dir(mode=0o711))
+    assert arena.run(world, "-aR", "./src", "dst")["dst"].mode == 0o711
+
+
 def test_dirs_copies_directories_without_their_content(arena: Arena) -> None:
     """With -d and no -r a directory that is named lands empty, one with a slash one level deep."""
     result = arena.run(Tree({**SRC, "dst": {}}), "-d", "src", "other/", "dst")

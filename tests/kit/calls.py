@@ -95,7 +95,7 @@ def _named(options: tuple[str, ...], tree: Tree) -> st.SearchStrategy[Call]:
         Call(options, (b"src/",), b""),
         Call(options, (b"src",), b"src"),
         Call((*options, "-R"), (b"src/./",), b""),
-        Call((*options, "-R"), (b"./src",), b"src"),
+        Call((*options, "-R"), (b"src",), b"src"),
     ]
     if not tree.nodes:
         return st.sampled_from(whole)

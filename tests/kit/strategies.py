@@ -143,6 +143,7 @@ class Kinds:
     limits: Limits = LIMITS["ext4"]
     hard_links: bool = True
     attributes: bool = True
+    acls: bool = True
     setuid: bool = True
     max_entries: int = 10
 
@@ -253,7 +254,7 @@ def _with_capability(node: File) -> st.SearchStrategy[File]:
 @functools.cache
 def _directories(kinds: Kinds) -> st.SearchStrategy[Dir]:
     acls = st.sampled_from((None, None, None, *map(acl, ACLS)))
-    bare = st.builds(lambda value: Dir(default_acl=value), acls if kinds.attributes else st.none())
+    bare = st.builds(lambda value: Dir(default_acl=value), acls if kinds.acls else st.none())
     return _with_metadata(bare, kinds, DIR_MODES, user=True)
 
 
@@ -287,7 +288,7 @@ def _times_and_attributes(draw: st.DrawFn, kinds: Kinds, *, user: bool) -> dict[
     fields: dict[str, Any] = {"mtime_ns": draw(times_ns()), "atime_ns": draw(times_ns())}
     if kinds.attributes and draw(st.integers(0, 2)) == 0:
         fields["xattrs"] = draw(xattrs(kinds.limits.xattr_bytes, user=user))
-    if kinds.attributes and user and draw(st.integers(0, 4)) == 0:
+    if kinds.acls and user and draw(st.integers(0, 4)) == 0:
         fields["acl"] = acl(draw(st.sampled_from(ACLS)))
     return fields
 
