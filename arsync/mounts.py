@@ -61,10 +61,20 @@ def walk_would_enter(src: bytes, dst: bytes, *, one_file_system: bool) -> bool:
 
 
 def _existing(path: bytes) -> bytes:
-    """Return the real path of the nearest existing directory."""
+    """Return the real path of what is there, or of the nearest directory above it.
+
+    Only what is missing is climbed over: a directory that cannot be looked into is where it is.
+    """
     real = os.path.realpath(path)
-    while not os.path.isdir(real) and real != b"/":
-        real = os.path.dirname(real)
+    while real != b"/":
+        try:
+            os.stat(real)
+        except (FileNotFoundError, NotADirectoryError):
+            real = os.path.dirname(real)
+        except OSError:
+            break
+        else:
+            break
     return real
 
 

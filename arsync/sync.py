@@ -28,6 +28,7 @@ from arsync.model import (
     ProblemKind,
     Progress,
     Report,
+    Why,
     sum_tallies,
 )
 from arsync.options import SyncOptions
@@ -51,13 +52,13 @@ class Listener:
     """Say who wants to hear of a run; each call comes from one thread at a time.
 
     Args:
-        changes: gets the changes of each batch when it is done, in a dry run when it is planned.
-            A Python object is made for each of them: about 2 us a changed entry.
+        changes: gets the changes of each batch when it is done, in a dry run when it is planned,
+            and the source root as the user wrote it. A Python object is made for each of them: about 2 us a changed entry.
         problems: gets what went wrong in each batch, with the two roots as the user wrote them.
         progress: is called at most ten times a second, from a thread of its own.
     """
 
-    changes: Callable[[Iterator[Change]], None] | None = None
+    changes: Callable[[Iterator[Change], bytes], None] | None = None
     problems: Callable[[Sequence[Problem], bytes, bytes], None] | None = None
     progress: Callable[[Progress], None] | None = None
 
@@ -118,6 +119,7 @@ class _Run:
         self._phases: list[PhaseTime] = []
         self._src = b""
         self._dst = b""
+        self._made_target = False
 
     def run(self, sources: Sequence[bytes], dst: bytes) -> Report:
         """Run all of it; see `sync`."""
@@ -143,6 +145,7 @@ class _Run:
         if not transfers:
             return
         self._dst = target.root
+        self._made_target = target.missing
         dst_root = self._open_target(target)
         if dst_root:
             stack.enter_context(dst_root)
@@ -310,7 +313,17 @@ class _Run:
             if self._listener.problems:
                 self._listener.problems(problems, self._src, self._dst)
         if self._listener.changes and unit.phase is not Phase.FINISH:
-            self._listener.changes(batch.changes(unchanged=self._options.report_unchanged))
+            changes = batch.changes(unchanged=self._options.report_unchanged)
+            self._listener.changes(self._with_new_root(changes), self._src)
+
+    def _with_new_root(self, changes: Iterator[Change]) -> Iterator[Change]:
+        """Show the destination that this run made, or would make, as new; it comes first."""
+        if self._made_target:
+            self._made_target = False
+            first = next(changes, None)
+            if first is not None:
+                yield first if first.path else first._replace(why=Why.NEW)
+        yield from changes
 
     def _tell_failure(self, failure: Failure) -> None:
         if self._listener.problems:

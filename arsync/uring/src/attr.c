@@ -31,9 +31,7 @@ static void path_of(struct xattr_path *out, int fd, int dir_fd, const char *name
 
 static bool in_scope(const struct ar_lane *lane, const char *name)
 {
-	if (!strncmp(name, "system.", 7))
-		return false;
-	return (lane->rules->keep & AR_AS_ROOT) || !strncmp(name, "user.", 5);
+	return ar_xattr_in_scope(name, lane->rules->keep & AR_AS_ROOT ? AR_XATTR_ALL : 0);
 }
 
 /* an attribute that this file or this filesystem cannot have */
@@ -194,7 +192,8 @@ static bool times_differ(const struct stat *now, const struct ar_row *row,
 }
 
 static int apply_owner(struct ar_lane *lane, const struct attr_target *at,
-		       const struct ar_want *want, struct stat *now, int *op)
+		       const struct ar_want *want, const struct stat *now, bool *mode_moved,
+		       int *op)
 {
 	bool uid = want->set_uid && now->st_uid != want->uid;
 	bool gid = want->set_gid && now->st_gid != want->gid;
@@ -202,8 +201,8 @@ static int apply_owner(struct ar_lane *lane, const struct attr_target *at,
 	if (!uid && !gid)
 		return 0;
 	int err = set_owner(at, uid ? want->uid : (uid_t)-1, gid ? want->gid : (gid_t)-1);
-	if (!err)	/* the kernel may have taken setuid and setgid away */
-		now->st_mode &= (mode_t)~06000;
+	if (!err && (now->st_mode & 06000))
+		*mode_moved = true;	/* taken away or not: that depends on type and mode */
 	return judge(lane, at, AR_OP_CHOWN, err, op);
 }
 
@@ -249,7 +248,7 @@ static int apply_times(struct ar_lane *lane, const struct attr_target *at,
 int ar_attr_apply(struct ar_lane *lane, const struct attr_target *at, const struct ar_row *row,
 		  const struct ar_want *want, int *op)
 {
-	bool acl_touched = false;
+	bool mode_moved = false;
 	struct stat now;
 	int err = stat_target(at, &now);
 
@@ -257,12 +256,15 @@ int ar_attr_apply(struct ar_lane *lane, const struct attr_target *at, const stru
 		*op = AR_OP_STAT;
 		return err;
 	}
-	err = apply_owner(lane, at, want, &now, op);
+	err = apply_owner(lane, at, want, &now, &mode_moved, op);
 	if (!err)
-		err = apply_extended(lane, at, row, &acl_touched, op);
+		err = apply_extended(lane, at, row, &mode_moved, op);
+	mode_t mode = want->mode;
+	if (at->fresh && S_ISDIR(row->mode) && !(lane->rules->keep & AR_KEEP_PERMS))
+		mode |= now.st_mode & S_ISGID;	/* as it came from the parent */
 	if (!err && want->set_mode && !S_ISLNK(row->mode) &&
-	    (acl_touched || (now.st_mode & 07777) != want->mode))
-		err = judge(lane, at, AR_OP_CHMOD, set_mode(at, want->mode), op);
+	    (acl_touched || (now.st_mode & 07777) != mode))
+		err = judge(lane, at, AR_OP_CHMOD, set_mode(at, mode), op);
 	if (!err)
 		err = apply_times(lane, at, row, want, &now, op);
 	return err;

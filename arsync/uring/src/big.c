@@ -226,8 +226,10 @@ int ar_big_open(ar_lane *lane, struct ar_batch *batch, uint32_t pair, uint32_t c
 	if (!err)
 		err = open_source(big, &op);
 	if (!err) {
-		ar_want(lane->rules, &big->row,
-			ar_change_dst_row(batch, big->folder.pair, big->change), &big->want);
+		big->folder.umask = ar_folder_umask(lane, big->folder.dst_fd);
+		ar_folder_want(lane, &big->folder, &big->row,
+			       ar_change_dst_row(batch, big->folder.pair, big->change),
+			       &big->want);
 		err = start(lane, big, &op);
 	}
 	if (err) {
@@ -628,8 +630,8 @@ static int copy_again(struct ar_lane *lane, struct ar_big *big, const struct sta
 	row_from_stat(&big->row, st);
 	big->reread = true;
 	lane->tally.rereads++;
-	ar_want(lane->rules, &big->row, ar_change_dst_row(big->batch, big->folder.pair, big->change),
-		&big->want);
+	ar_folder_want(lane, &big->folder, &big->row,
+		       ar_change_dst_row(big->batch, big->folder.pair, big->change), &big->want);
 	return start(lane, big, op);
 }
 

@@ -37,9 +37,11 @@ static void release(struct ar_lane *lane, struct job *job)
 	lane->tally.in_flight = lane->job_count - lane->free_count;
 }
 
+/* never into what stands there as something else: a device or a fifo takes data, too */
 static bool in_place(const struct ar_lane *lane, const struct job *job)
 {
-	return (lane->cfg.flags & AR_LANE_INPLACE) && !job->folder->staged;
+	return (lane->cfg.flags & AR_LANE_INPLACE) && !job->folder->staged &&
+	       !(job->change->why & AR_WHY_TYPE);
 }
 
 static const char *made_name(const struct job *job)
@@ -48,13 +50,12 @@ static const char *made_name(const struct job *job)
 }
 
 /* what was made so far goes away; nothing that was there before does */
-static void unmake(struct ar_lane *lane, struct job *job)
+static void unmake(struct job *job)
 {
-	if (job->dst_fd < 0)
-		return;
 	close_fd(&job->dst_fd);
-	if (!in_place(lane, job))
+	if (job->made)
 		(void)sys_unlink(job->dst_dir_fd, made_name(job));
+	job->made = false;
 }
 
 /* ------------------------------------------------------------ destination */
@@ -75,15 +76,16 @@ static int create_in_place(struct job *job)
 	int dir_fd = job->folder->dst_fd;
 	int flags = O_WRONLY | O_CREAT | O_NOFOLLOW | O_NONBLOCK;
 	int fd = sys_open(AR_OP_CREATE, dir_fd, name, flags, job->want.mode & 0700);
+	struct stat st;
 
-	/* something of another type: it goes, as it would under a rename */
-	if (fd == -ELOOP || fd == -ENXIO)
-		fd = sys_unlink(dir_fd, name);
-	else if (fd == -EISDIR)
-		fd = sys_rmdir(dir_fd, name);
-	else
+	if (fd < 0)
 		return fd;
-	return fd ? fd : sys_open(AR_OP_CREATE, dir_fd, name, flags | O_EXCL, job->want.mode & 0700);
+	int err = sys_fstat(fd, &st);
+	if (!err && !S_ISREG(st.st_mode))
+		err = -EEXIST;	/* put there since it was compared */
+	if (err)
+		close(fd);
+	return err ? err : fd;
 }
 
 static int create(struct ar_lane *lane, struct job *job)
@@ -96,12 +98,13 @@ static int create(struct ar_lane *lane, struct job *job)
 		job->dst_fd = create_in_place(job);
 	} else {
 		if (!job->folder->staged) {
-			if (lane->cfg.temp_dir_fd >= 0 && !job->beside)
+			if (lane->cfg.temp_dir_fd >= 0)
 				job->dst_dir_fd = lane->cfg.temp_dir_fd;
 			ar_temp_name(lane, job->temp);
 		}
 		job->dst_fd = sys_open(AR_OP_CREATE, job->dst_dir_fd, made_name(job), flags,
 				       create_mode(lane, job));
+		job->made = job->dst_fd >= 0;
 	}
 	if (job->dst_fd < 0)
 		return job->dst_fd;
@@ -123,7 +126,7 @@ static void failed(struct ar_lane *lane, struct job *job, int err, int op, int s
 	struct ar_change *change = job->change;
 	bool waits = ar_is_exhausted(err) && job->patience < 100;
 
-	unmake(lane, job);
+	unmake(job);
 	close_fd(&job->src_fd);
 	if (ar_stopped(lane)) {
 		change->state = AR_STATE_SKIPPED;
@@ -202,16 +205,15 @@ static int finish(struct ar_lane *lane, struct job *job, bool unstable, int *op)
 	};
 	int err = ar_attr_apply(lane, &at, row, &job->want, op);
 
-	if (!err && close(job->dst_fd)) {
-		*op = AR_OP_WRITE;
-		err = -errno;
-	}
 	if (err)
 		return err;
-	if (*job->temp)
+	*op = AR_OP_WRITE;
+	err = close(job->dst_fd) ? -errno : 0;
+	job->dst_fd = -1;	/* closed also where close(2) tells of an error */
+	if (!err && *job->temp)
 		err = ar_place(job->dst_dir_fd, job->temp, folder->dst_fd, name, false, op);
 	if (!err)
-		job->dst_fd = -1;
+		job->made = false;	/* it is what it shall be: nobody removes it any more */
 	return err;
 }
 
@@ -238,8 +240,9 @@ static int still_the_same(struct ar_lane *lane, struct job *job, bool *unstable)
 	use_stat(job);
 	job->reread = true;
 	lane->tally.rereads++;
-	ar_want(lane->rules, &job->seen,
-		ar_change_dst_row(lane->batch, job->folder->pair, job->change), &job->want);
+	ar_folder_want(lane, job->folder, &job->seen,
+		       ar_change_dst_row(lane->batch, job->folder->pair, job->change),
+		       &job->want);
 	return 1;
 }
 
@@ -323,9 +326,10 @@ static void complete(struct ar_lane *lane, struct job *job, size_t buffered, int
 	if (hashed)
 		change->flags |= AR_CHANGE_HASHED;
 	err = finish(lane, job, unstable, &op);
-	if (err == -EXDEV && !job->beside) {	/* --temp-dir on another filesystem */
-		unmake(lane, job);
-		job->beside = true;
+	if (err == -EXDEV && lane->cfg.temp_dir_fd >= 0) {
+		unmake(job);
+		lane->cfg.temp_dir_fd = -1;	/* --temp-dir on another filesystem: beside it */
+		lane->tally.done_bytes -= AR_MIN(job->off, lane->tally.done_bytes);
 		restart(lane, job);
 		return;
 	}
@@ -479,11 +483,12 @@ static void begin(struct ar_lane *lane, struct job *job)
 {
 	job->src_fd = job->dst_fd = -1;
 	job->temp[0] = '\0';
-	job->reread = job->restarted = job->holes = false;
+	job->reread = job->restarted = job->holes = job->made = false;
 	job->state = JOB_OPEN;
 	rewind_job(lane, job);
-	ar_want(lane->rules, job->row,
-		ar_change_dst_row(lane->batch, job->folder->pair, job->change), &job->want);
+	ar_folder_want(lane, job->folder, job->row,
+		       ar_change_dst_row(lane->batch, job->folder->pair, job->change),
+		       &job->want);
 	long r = ar_io_open(lane, job, ar_row_src_name(job->page, job->row));
 	if (r != AR_PENDING)
 		ar_job_advance(lane, job, r);
@@ -498,7 +503,6 @@ void ar_job_start(struct ar_lane *lane, struct folder *folder, struct ar_change 
 	job->page = ar_src_page(lane->batch, folder->pair);
 	job->row = &ar_rows(job->page)[change->src_row];
 	job->tries = job->patience = 0;
-	job->beside = false;
 	folder->active++;
 	begin(lane, job);
 }

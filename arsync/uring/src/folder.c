@@ -16,6 +16,10 @@
 
 #define DIR_FLAGS (O_RDONLY | O_DIRECTORY | O_NOFOLLOW)
 
+/* tags of acl(5) as the kernel's xattr has them; an ACL of 500 entries is a long one */
+enum { ACL_USER_OBJ = 0x01, ACL_GROUP_OBJ = 0x04, ACL_MASK = 0x10, ACL_OTHER = 0x20 };
+#define XATTR_SIZE_MAX_ACL 4096
+
 struct dst_path {		/* the directory's path below the destination root */
 	const char *path;
 	size_t len;
@@ -67,10 +71,47 @@ static bool has_work_of_its_own(const struct ar_lane *lane, const struct ar_pair
 	return false;
 }
 
-static void want_folder(const struct ar_lane *lane, const struct ar_row *self,
-			const struct ar_row *dst, bool filled, struct ar_want *want)
+/* of struct posix_acl_xattr_entry: what a default ACL leaves of a new entry's mode */
+uint32_t ar_folder_umask(const struct ar_lane *lane, int dir_fd)
 {
-	ar_want(lane->rules, self, dst, want);
+	struct { uint16_t tag, perm; uint32_t id; } entry;
+	uint8_t acl[XATTR_SIZE_MAX_ACL];
+	uint32_t user = 0, group = 0, mask = UINT32_MAX, other = 0;
+
+	if (lane->rules->keep & AR_KEEP_PERMS)
+		return lane->rules->umask;
+	ssize_t len = fgetxattr(dir_fd, "system.posix_acl_default", acl, sizeof(acl));
+	if (len <= (ssize_t)sizeof(uint32_t))
+		return lane->rules->umask;
+	for (ssize_t at = sizeof(uint32_t); at + (ssize_t)sizeof(entry) <= len;
+	     at += (ssize_t)sizeof(entry)) {
+		memcpy(&entry, acl + at, sizeof(entry));
+		if (entry.tag == ACL_USER_OBJ)
+			user = entry.perm;
+		else if (entry.tag == ACL_GROUP_OBJ)
+			group = entry.perm;
+		else if (entry.tag == ACL_MASK)
+			mask = entry.perm;
+		else if (entry.tag == ACL_OTHER)
+			other = entry.perm;
+	}
+	return 0777 & ~(user << 6 | (mask == UINT32_MAX ? group : mask) << 3 | other);
+}
+
+void ar_folder_want(const struct ar_lane *lane, const struct folder *folder,
+		    const struct ar_row *src, const struct ar_row *dst, struct ar_want *want)
+{
+	struct ar_rules rules = *lane->rules;
+
+	rules.umask = folder->umask;
+	ar_want(&rules, src, dst, want);
+}
+
+static void want_folder(const struct ar_lane *lane, const struct folder *folder,
+			const struct ar_row *self, const struct ar_row *dst, bool filled,
+			struct ar_want *want)
+{
+	ar_folder_want(lane, folder, self, dst, want);
 	if (!filled && lane->euid)	/* root needs no permission to fill it */
 		want->mode |= 0700;
 }
@@ -86,7 +127,7 @@ static int dress(struct ar_lane *lane, struct folder *folder, int fd, int *op)
 	};
 	struct ar_want want;
 
-	want_folder(lane, self, NULL, false, &want);
+	want_folder(lane, folder, self, NULL, false, &want);
 	return ar_attr_apply(lane, &at, self, &want, op);
 }
 
@@ -149,6 +190,7 @@ static int make_directory(struct ar_lane *lane, struct folder *folder, int *op)
 	*op = AR_OP_OPEN_DIR;
 	if (parent_fd < 0)
 		return parent_fd;
+	folder->umask = ar_folder_umask(lane, parent_fd);
 	if (has_work_of_its_own(lane, folder->pair) || (folder->pair->flags & AR_PAIR_REPLACE))
 		return make_staged(lane, folder, parent_fd, op);
 	return make_in_place(lane, folder, parent_fd, p.name, op);
@@ -202,8 +244,10 @@ int ar_folder_open(struct ar_lane *lane, struct folder *folder, int *op)
 		*op = AR_OP_OPEN_TARGET;
 		folder->dst_fd = ar_open_beneath(lane->batch->dst_root, p.path, p.len, DIR_FLAGS);
 		err = AR_MIN(folder->dst_fd, 0);
-		if (!err)
+		if (!err) {
+			folder->umask = ar_folder_umask(lane, folder->dst_fd);
 			let_owner_in(lane, folder);
+		}
 	}
 	if (err) {
 		if (folder->staged)
@@ -275,6 +319,11 @@ int ar_folder_finish(struct ar_lane *lane, struct ar_pair *pair, int *op)
 	folder.dst_fd = ar_open_beneath(lane->batch->dst_root, p.path, p.len, DIR_FLAGS);
 	if (folder.dst_fd < 0)
 		return folder.dst_fd;
+	if ((pair->self.why & AR_WHY_NEW) && !(lane->rules->keep & AR_KEEP_PERMS)) {
+		int parent_fd = ar_lane_parent(lane, p.path, p.parent_len);
+		folder.umask = parent_fd < 0 ? lane->rules->umask
+					     : ar_folder_umask(lane, parent_fd);
+	}
 	/* a new one got its xattrs when it was made */
 	if (!(pair->self.why & AR_WHY_NEW) && (pair->self.why & (AR_WHY_XATTR | AR_WHY_ACL)))
 		err = open_source(lane, &folder, op);
@@ -284,7 +333,8 @@ int ar_folder_finish(struct ar_lane *lane, struct ar_pair *pair, int *op)
 		now.mode = st.st_mode;
 		now.uid = st.st_uid;
 		now.gid = st.st_gid;
-		want_folder(lane, self, pair->self.why & AR_WHY_NEW ? NULL : &now, true, &want);
+		want_folder(lane, &folder, self, pair->self.why & AR_WHY_NEW ? NULL : &now, true,
+			    &want);
 		struct attr_target at = {
 			.fd = folder.dst_fd, .path_fd = -1, .dir_fd = -1, .name = "",
 			.src_fd = folder.src_fd, .src_dir_fd = -1, .src_name = "",

@@ -37,7 +37,7 @@ struct folder {			/* a pair while a lane works in it */
 	int dst_fd;		/* the staged directory, or the one in place */
 	int parent_fd;		/* of a staged directory, else -1 */
 	uint32_t active;	/* jobs under way in it */
-	uint32_t landed;	/* changes that made an entry in it */
+	uint32_t umask;		/* of what is made in it, where modes are not kept */
 	bool issued;		/* no further jobs will start */
 	bool open;
 	bool staged;
@@ -66,7 +66,7 @@ struct job {			/* a regular file on its way */
 	bool restarted;		/* the destination may be longer than what is read now */
 	bool sparse;		/* the source may have holes */
 	bool holes;		/* at least one was passed over */
-	bool beside;		/* the temporary directory is of no use for this file */
+	bool made;		/* a name at the destination is only ours so far */
 	uint8_t tries;		/* after transient errors */
 	uint8_t patience;	/* after a lack of descriptors or memory */
 	struct ar_hasher hasher;
@@ -172,6 +172,11 @@ int ar_node_meta(struct ar_lane *lane, struct folder *folder, struct ar_change *
 
 /* ----------------------------------------------------------------- folder.c */
 int ar_folder_open(struct ar_lane *lane, struct folder *folder, int *op);
+/* what new entries of a directory lose of their mode: by its default ACL, else the umask */
+uint32_t ar_folder_umask(const struct ar_lane *lane, int dir_fd);
+/* ar_want for an entry of the folder; dst NULL: it is made anew */
+void ar_folder_want(const struct ar_lane *lane, const struct folder *folder,
+		    const struct ar_row *src, const struct ar_row *dst, struct ar_want *want);
 int ar_folder_close(struct ar_lane *lane, struct folder *folder, int *op);
 int ar_folder_finish(struct ar_lane *lane, struct ar_pair *pair, int *op);
 

@@ -46,7 +46,7 @@ static int dress(struct ar_lane *lane, struct folder *folder, struct ar_change *
 	struct stat st;
 	int err = 0;
 
-	ar_want(lane->rules, row, old, &want);
+	ar_folder_want(lane, folder, row, old, &want);
 	at.path_fd = sys_open(AR_OP_OPEN_TARGET, folder->dst_fd, name, O_PATH | O_NOFOLLOW, 0);
 	*op = AR_OP_OPEN_TARGET;
 	if (at.path_fd < 0)
