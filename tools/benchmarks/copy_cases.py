@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 
 from . import sources, tools
-from .errors import ToolFailedError
+from .errors import BenchError, ToolFailedError
 from .machine import GIB, MIB, drop_caches, require_memory, user_seconds
 from .measure import StopWatch, file_exists_below, nested_directory_exists_below
 from .runs import Run
@@ -209,7 +209,10 @@ class Session:
             src = stack.enter_context(new_volume("source"))
             self.say(f"making the source: {source.contents.sentence()}")
             src.make_fresh()
-            source.build(src.mount_point / "source")
+            try:
+                source.build(src.mount_point / "source")
+            except OSError as error:
+                raise BenchError(f"cannot make the source '{source.name}': {error}") from error
             if within:
                 yield src, src
                 return

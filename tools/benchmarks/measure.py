@@ -17,6 +17,8 @@ from pathlib import Path
 from .errors import BenchError, ToolFailedError
 
 POLL_S = 0.002
+# As arsync/sync.py names it in the report.
+COPY_PHASE = "walk and copy"
 
 
 @dataclass(frozen=True)
@@ -113,15 +115,17 @@ class StopWatch:
 
 
 def copy_step_seconds(stdout: bytes) -> float | None:
-    """Find `copy_seconds` in the summary event of `arsync --json`, None where there is none."""
-    for line in reversed(stdout.splitlines()):
-        try:
-            event = json.loads(line)
-        except ValueError:
-            return None
-        if isinstance(event, dict) and isinstance(event.get("copy_seconds"), (int, float)):
-            return float(event["copy_seconds"])
-    return None
+    """Find the copy phase in the summary event of `arsync --json`.
+
+    Returns:
+        Its seconds, the walk and the start of the lanes included; None without such an event.
+    """
+    lines = stdout.splitlines()
+    if not lines or not lines[-1].startswith(b"{"):
+        return None
+    summary = json.loads(lines[-1])
+    phases = {phase["name"]: phase["seconds"] for phase in summary.get("phases", ())}
+    return phases.get(COPY_PHASE)
 
 
 def file_exists_below(root: Path) -> bool:

@@ -17,6 +17,9 @@ BLOCK_BYTES = 4096
 INODE_BYTES = {"ext4": 256, "xfs": 640, "btrfs": 700}
 # Room beside the data: journal or log, allocation groups, btrfs's separate metadata chunks.
 FIXED_BYTES = {"ext4": 128 * MIB, "xfs": 256 * MIB, "btrfs": 640 * MIB}
+INODE_MARGIN = 1.05
+EXT4_GROUP_INODES = 32_768
+EXT4_GROUP_BLOCKS = 8_192
 SLACK = {"ext4": 1.04, "xfs": 1.06, "btrfs": 1.12}
 
 TREE_FILES = 100_000
@@ -69,27 +72,34 @@ class Source:
         name: its key in the kept runs.
         contents: counted before it is built, so that the image can be sized.
         build: makes it at the given path, as a directory or as one file.
-        inline_directories: keep small directories in their inodes where ext4 otherwise
-            spends a block on each (10^6 directories would need 4 GiB).
+        is_only_entries: all entries are empty. On ext4 small directories are kept in their inodes
+            then, a block for each of 10^6 would need 4 GiB; and block groups are small, for
+            a group of any size has at most 32,768 inodes.
     """
 
     name: str
     contents: Contents
     build: Callable[[Path], None]
-    inline_directories: bool = False
+    is_only_entries: bool = False
 
     def image_bytes(self, filesystem: str) -> int:
         """Return the size of an image that holds the source once."""
         inodes = self.contents.entries * INODE_BYTES[filesystem]
         stored = int((self.contents.disk_bytes + inodes) * SLACK[filesystem])
-        return max(stored + FIXED_BYTES[filesystem], 384 * MIB)
+        size = max(stored + FIXED_BYTES[filesystem], 384 * MIB)
+        if filesystem == "ext4" and self.is_only_entries:
+            groups = self.contents.entries * INODE_MARGIN // EXT4_GROUP_INODES + 1
+            size = max(size, int(groups) * EXT4_GROUP_BLOCKS * BLOCK_BYTES)
+        return size
 
     def mkfs_options(self, filesystem: str) -> tuple[str, ...]:
         """Return what mkfs must be told so that all inodes fit."""
         if filesystem != "ext4":
             return ()
-        options = ("-N", str(int(self.contents.entries * 1.05) + 1024))
-        return (*options, "-O", "inline_data") if self.inline_directories else options
+        options = ("-N", str(int(self.contents.entries * INODE_MARGIN) + 1024))
+        if not self.is_only_entries:
+            return options
+        return (*options, "-O", "inline_data", "-g", str(EXT4_GROUP_BLOCKS))
 
 
 def real_tree(given: Path | None, *, quick: bool) -> Source:
@@ -264,7 +274,7 @@ def _file_contents(count: int, size_bytes: int) -> Contents:
 def _empty_entries(name: str, contents: Contents, build: Callable[[Path], None]) -> Source:
     # A name takes about 24 bytes in a directory that is filled to two thirds.
     names = Contents(disk_bytes=contents.entries * 40)
-    return Source(name, contents + names, build, inline_directories=True)
+    return Source(name, contents + names, build, is_only_entries=True)
 
 
 def _write_random(path: Path, size_bytes: int) -> None:
