@@ -144,7 +144,7 @@ class Kinds:
     hard_links: bool = True
     attributes: bool = True
     acls: bool = True
-    setuid: bool = True
+    privileges: bool = True
     max_entries: int = 10
 
 
@@ -242,7 +242,9 @@ def _others(kinds: Kinds) -> st.SearchStrategy[Node]:
 def _files(kinds: Kinds) -> st.SearchStrategy[File]:
     bare = st.builds(File, contents())
     return _with_metadata(bare, kinds, MODES, user=True).flatmap(
-        lambda node: _with_capability(node) if kinds.attributes else st.just(node)
+        lambda node: (
+            _with_capability(node) if kinds.attributes and kinds.privileges else st.just(node)
+        )
     )
 
 
@@ -254,7 +256,9 @@ def _with_capability(node: File) -> st.SearchStrategy[File]:
 @functools.cache
 def _directories(kinds: Kinds) -> st.SearchStrategy[Dir]:
     acls = st.sampled_from((None, None, None, *map(acl, ACLS)))
-    bare = st.builds(lambda value: Dir(default_acl=value), acls if kinds.acls else st.none())
+    bare = st.builds(
+        lambda value: Dir(default_acl=value), acls if kinds.attributes and kinds.acls else st.none()
+    )
     return _with_metadata(bare, kinds, DIR_MODES, user=True)
 
 
@@ -267,7 +271,7 @@ def _specials(kinds: Kinds) -> st.SearchStrategy[Node]:
 
 @functools.cache
 def _modes(kinds: Kinds, modes: tuple[int, ...]) -> st.SearchStrategy[int]:
-    return st.sampled_from([mode if kinds.setuid else mode & 0o1777 for mode in modes])
+    return st.sampled_from([mode if kinds.privileges else mode & 0o1777 for mode in modes])
 
 
 def _with_metadata(
@@ -288,7 +292,7 @@ def _times_and_attributes(draw: st.DrawFn, kinds: Kinds, *, user: bool) -> dict[
     fields: dict[str, Any] = {"mtime_ns": draw(times_ns()), "atime_ns": draw(times_ns())}
     if kinds.attributes and draw(st.integers(0, 2)) == 0:
         fields["xattrs"] = draw(xattrs(kinds.limits.xattr_bytes, user=user))
-    if kinds.acls and user and draw(st.integers(0, 4)) == 0:
+    if kinds.attributes and kinds.acls and user and draw(st.integers(0, 4)) == 0:
         fields["acl"] = acl(draw(st.sampled_from(ACLS)))
     return fields
 
