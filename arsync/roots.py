@@ -10,7 +10,7 @@ import errno
 import os
 import stat
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from arsync.errors import FileError, SelectionError, UsageError, describe, quoted
@@ -34,6 +34,21 @@ class Transfer:
     root: bytes
     starts: tuple[Start, ...]
 
+    @property
+    def names(self) -> frozenset[bytes] | None:
+        """Return the names in the root that are copied, None for all of it."""
+        names: set[bytes] = set()
+        for start in self.starts:
+            if isinstance(start, Whole):
+                return None
+            names.update(start.above[:1] if isinstance(start, Chain) else start.names)
+        return frozenset(names)
+
+    def may_meet(self, other: Transfer) -> bool:
+        """Tell whether both may hold an entry of one name."""
+        mine, theirs = self.names, other.names
+        return mine is None or theirs is None or not mine.isdisjoint(theirs)
+
 
 @dataclass(frozen=True)
 class Target:
@@ -56,6 +71,7 @@ class _Source:
     root: bytes
     names: tuple[bytes, ...]
     is_dir: bool
+    with_root: bool = False
 
     @property
     def is_whole(self) -> bool:
@@ -106,7 +122,8 @@ def _find(operand: bytes, options: SyncOptions) -> _Source | Failure:
     is_dir = stat.S_ISDIR(path_stat.st_mode)
     if options.relative:
         root, names = _split_relative(operand)
-        return _Source(operand, root, names, is_dir)
+        # rsync takes the dot of ./a for a directory on the way
+        return _Source(operand, root, names, is_dir, with_root=operand.startswith(b"./"))
     if _names_content(operand):
         return _Source(operand, operand, (), is_dir)
     parent, name = os.path.split(operand)
@@ -220,8 +237,9 @@ def _start(source: _Source, alias: bytes | None) -> Start:
     if source.is_whole:
         return Whole()
     above, name = source.names[:-1], source.names[-1]
-    named = Named(b"/".join(above), (name,), alias)
-    return Chain(above, named) if above else named
+    if not above:
+        return Named(b"", (name,), alias, with_own=source.with_root)
+    return Chain(above, Named(b"/".join(above), (name,), alias), source.with_root)
 
 
 _NAMES_AT_ONCE: Final = 100_000
@@ -229,9 +247,8 @@ _NAMES_AT_ONCE: Final = 100_000
 
 def _add_start(starts: tuple[Start, ...], start: Start) -> tuple[Start, ...]:
     last = starts[-1]
-    joinable = isinstance(last, Named) and isinstance(start, Named) and last.path == start.path
-    if not (joinable and isinstance(last, Named) and isinstance(start, Named)):
+    if not (isinstance(last, Named) and isinstance(start, Named) and last.path == start.path):
         return (*starts, start)
     if len(last.names) >= _NAMES_AT_ONCE:
         return (*starts, start)
-    return (*starts[:-1], Named(last.path, last.names + start.names, last.alias))
+    return (*starts[:-1], replace(last, names=last.names + start.names))

@@ -39,11 +39,13 @@ class Named:
         path: the directory, below both roots.
         names: in it; one that is missing is a problem of the batch.
         alias: what the only name is called at the destination.
+        with_own: the directory itself gets its attributes, too.
     """
 
     path: bytes
     names: tuple[bytes, ...]
     alias: bytes | None = None
+    with_own: bool = False
 
 
 @dataclass(frozen=True)
@@ -54,10 +56,12 @@ class Chain:
         above: names of directories, each in the one before, the first in the root; each is made
             at the destination with its attributes, and nothing else in it is looked at.
         end: what is walked, in the last one.
+        with_root: the root gets its attributes, too.
     """
 
     above: tuple[bytes, ...]
     end: Named
+    with_root: bool = False
 
 
 Start = Whole | Named | Chain
@@ -224,7 +228,8 @@ class Walk:
     def _scan_chain(self, chain: Chain) -> None:
         parent: Batch | None = None
         for depth, name in enumerate(chain.above):
-            step = Named(b"/".join(chain.above[:depth]), (name,))
+            with_own = chain.with_root and not depth
+            step = Named(b"/".join(chain.above[:depth]), (name,), with_own=with_own)
             batch, _ = self._scan_one([_End(parent, step) if parent else step])
             if not batch.child_count:
                 return
@@ -253,6 +258,8 @@ class Walk:
             task = task.start
         if isinstance(task, Named):
             self._scanner.scan_names(batch, task.path, task.names, task.alias)
+            if task.with_own:
+                batch.own_directory()
         elif isinstance(task, Whole):
             giant = self._scanner.scan_root(batch)
         elif isinstance(task, _Rest):

@@ -150,13 +150,28 @@ class _Run:
         if dst_root:
             stack.enter_context(dst_root)
         temp_dir_fd = self._open_temp_dir(stack)
-        for index, transfer in enumerate(transfers):
+        earlier: list[tuple[Transfer, Root]] = []
+        for transfer in transfers:
             self._exact = False
             self._src = transfer.root
-            with Root(transfer.root) as src_root:
-                self._sync_one(
-                    transfer, src_root, dst_root, temp_dir_fd, last=index + 1 == len(transfers)
-                )
+            src_root = stack.enter_context(Root(transfer.root))
+            scanner = self._open_scanner(transfer, src_root, dst_root, earlier)
+            self._sync_one(transfer, scanner, dst_root, temp_dir_fd, last=transfer is transfers[-1])
+            earlier.append((transfer, src_root))
+
+    def _open_scanner(
+        self,
+        transfer: Transfer,
+        src: Root,
+        dst: Root | None,
+        earlier: Sequence[tuple[Transfer, Root]],
+    ) -> Scanner:
+        """Return a scanner that leaves alone what an earlier source has given."""
+        scanner = Scanner(src, dst, scan_flags(self._options, as_root=self._identity.is_root))
+        for other, root in earlier:
+            if transfer.may_meet(other):
+                scanner.add_earlier(root, other.names)
+        return scanner
 
     def _open_target(self, target: Target) -> Root | None:
         """Open the destination, made where it is missing; None in a dry run that would make it."""
@@ -184,7 +199,7 @@ class _Run:
     def _sync_one(
         self,
         transfer: Transfer,
-        src: Root,
+        scanner: Scanner,
         dst: Root | None,
         temp_dir_fd: int,
         *,
@@ -192,7 +207,6 @@ class _Run:
     ) -> None:
         granule_ns = find_granule_ns(dst, may_write=not self._dry_run) if dst else 1
         rules = Rules(self._options, granule_ns, self._identity)
-        flags = scan_flags(self._options, as_root=self._identity.is_root)
         with ExitStack() as stack:
             links = dirs = None
             if self._options.preserve.hard_links:
@@ -200,9 +214,9 @@ class _Run:
             if not self._dry_run:
                 dirs = stack.enter_context(Later(LaterKind.DIRS))
             if dst and not self._dry_run:
-                self._start_lanes(src, dst, rules, temp_dir_fd, stack)
+                self._start_lanes(scanner.src, dst, rules, temp_dir_fd, stack)
             walk = Walk(
-                Scanner(src, dst, flags),
+                scanner,
                 rules,
                 transfer.starts,
                 Batch,

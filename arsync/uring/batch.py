@@ -129,6 +129,11 @@ class Batch:
         for index in range(self.raw.child_count):
             self.raw.children[index].flags |= lib.AR_CHILD_SHALLOW
 
+    def own_directory(self) -> None:
+        """Compare the directory of a scan of names, which is a root, as well as the names."""
+        self.raw.pairs[0].flags &= ~lib.AR_PAIR_NAMED
+        self.raw.pairs[0].flags |= lib.AR_PAIR_ROOT
+
     @property
     def pair_count(self) -> int:
         """Count the directories, or pages of them."""

@@ -94,10 +94,22 @@ class Scanner:
     """
 
     def __init__(self, src: Root, dst: Root | None, flags: int) -> None:
-        self._roots = (src, dst)
+        self.src = src
+        self.dst = dst
         out = ffi.new("ar_scan **")
         _check(lib.ar_scan_open(src.raw, dst.raw if dst else ffi.NULL, flags, out))
         self._raw: CData = ffi.gc(out[0], lib.ar_scan_close)
+
+    def add_earlier(self, root: Root, names: frozenset[bytes] | None) -> None:
+        """Say what was copied to the same destination before: its entries count, not this one's.
+
+        Args:
+            root: a source root, which the caller keeps open.
+            names: what was copied of it, names in the root; None for all of it.
+        Raises: OutOfMemoryError.
+        """
+        joined = b"".join(name + b"\0" for name in names or ())
+        _check(lib.ar_scan_earlier(self._raw, root.raw, joined, len(joined)))
 
     def scan_root(self, batch: Batch) -> GiantDirectory | None:
         """Scan the root directory itself.

@@ -322,6 +322,8 @@ void ar_root_close(ar_root *root);
 /* dst may be NULL: nothing is there yet */
 int ar_scan_open(ar_root *src, ar_root *dst, uint32_t flags, ar_scan **out);
 void ar_scan_close(ar_scan *scan);
+/* a source copied before this one, of it these names, NUL-separated, or (none) all */
+int ar_scan_earlier(ar_scan *scan, ar_root *root, const char *names, size_t names_len);
 /* the directory path with only these names, NUL-separated; pair_flags AR_PAIR_* */
 int ar_scan_names(ar_scan *scan, const char *path, size_t path_len, const char *names,
 		  size_t names_len, const char *alias, uint32_t pair_flags,

@@ -167,7 +167,8 @@ int ar_dir_open_source(struct scan_call *call, struct ar_dir *dir, bool only_sel
 	err = identify_side(call, side);
 	if (err)
 		return give_up(call, dir, AR_OP_STAT, err);
-	return self_digest(call, dir, SRC);
+	err = self_digest(call, dir, SRC);
+	return err ? err : ar_earlier_open(call, dir);
 }
 
 int ar_dir_list_source(struct scan_call *call, struct ar_dir *dir)
@@ -295,6 +296,7 @@ void ar_dir_reset(struct ar_dir *dir, size_t keep_bytes)
 		memset(&side->self, 0, sizeof(side->self));
 		ar_names_clear(&side->names, keep_bytes);
 	}
+	ar_earlier_close(dir);
 	dir->pair_flags = 0;
 	dir->begun = dir->dead = false;
 	dir->alias = NULL;

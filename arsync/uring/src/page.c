@@ -223,6 +223,8 @@ static int source_row(struct scan_call *call, struct ar_dir *dir, struct writer 
 		w->used = before;
 		return 0;
 	}
+	if (dir->earlier && ar_earlier_has(call, dir, name, len, &row))
+		row.flags |= AR_ROW_BAD;
 	if (!(row.flags & AR_ROW_BAD)) {
 		/* a directory's own are in its page: here, ctime says that they moved */
 		if (row.type != DT_DIR)

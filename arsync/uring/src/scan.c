@@ -42,6 +42,7 @@ void ar_scan_close(ar_scan *scan)
 		free(scratch->path.bytes);
 		free(scratch);
 	}
+	ar_earlier_free(scan);
 	pthread_mutex_destroy(&scan->lock);
 	free(scan);
 }

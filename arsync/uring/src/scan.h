@@ -10,6 +10,7 @@
  *	page.c		names -> the rows of both sides' pages
  *	links.c		which symlinks are seen through
  *	dir.c		a directory opened on both sides
+ *	earlier.c	what another source has given already
  *	scan.c		which directories, and what becomes of each
  */
 #ifndef ARSYNC_SCAN_H
@@ -102,6 +103,9 @@ struct ar_dir {
 	bool begun;		/* its first page is written */
 	bool dead;		/* the source could not be looked at at all */
 	const char *alias;	/* the source's name of the only entry, or NULL */
+	int *earlier;		/* the same directory of each earlier source, or -1 */
+	uint32_t earlier_count;
+	bool self_is_given;	/* by one of them */
 };
 
 struct ar_scratch {
@@ -112,8 +116,16 @@ struct ar_scratch {
 	char dirents[AR_DIRENT_BYTES] __attribute__((aligned(8)));
 };
 
+struct ar_earlier {		/* a source that has been copied to the same destination */
+	ar_root *root;
+	char *names;		/* NUL-separated, of what was copied of it */
+	size_t names_len;	/* 0: all of it */
+};
+
 struct ar_scan {
 	ar_root *src, *dst;
+	struct ar_earlier *earlier;
+	uint32_t earlier_count;
 	uint32_t flags;
 	pthread_mutex_t lock;
 	struct ar_scratch *idle;
@@ -169,6 +181,16 @@ void ar_row_fill(struct ar_row *row, const struct statx *stx, uint64_t dev, uint
 /* the digests of a row; trouble with them is a problem of the row, and 0 */
 int ar_row_digest(struct scan_call *call, struct ar_row *row, int side, int fd, const char *name,
 		  uint32_t index);
+/* --------------------------------------------------------------- earlier.c */
+
+/* opens the source directory's namesakes, whose own row then stands for its own */
+int ar_earlier_open(struct scan_call *call, struct ar_dir *dir);
+void ar_earlier_close(struct ar_dir *dir);
+/* true: the entry of this name came from an earlier source */
+bool ar_earlier_has(struct scan_call *call, const struct ar_dir *dir, const char *name, size_t len,
+		    const struct ar_row *row);
+void ar_earlier_free(ar_scan *scan);
+
 /* ------------------------------------------------------------------ page.c */
 
 /* writes the next page of the directory on both sides as a new pair of call->out */
