@@ -284,10 +284,11 @@ class Lanes:
         self._close_big(executor, big)
 
     def _close_big(self, executor: Executor, big: _Big) -> None:
-        if executor.close_big(big.file, keep=True):
-            self._settle(big.unit)
-            return
-        again = _Big(big.unit, big.file, big.file.bytes)
-        with self._lock:
-            self._copying.append(again)
-            self._work_is_there.notify_all()
+        while not executor.close_big(big.file, keep=True):
+            again = _Big(big.unit, big.file, big.file.bytes)
+            if again.size:
+                with self._lock:
+                    self._copying.append(again)
+                    self._work_is_there.notify_all()
+                return
+        self._settle(big.unit)

@@ -263,7 +263,7 @@ int ar_attr_apply(struct ar_lane *lane, const struct attr_target *at, const stru
 	if (at->fresh && S_ISDIR(row->mode) && !(lane->rules->keep & AR_KEEP_PERMS))
 		mode |= now.st_mode & S_ISGID;	/* as it came from the parent */
 	if (!err && want->set_mode && !S_ISLNK(row->mode) &&
-	    (acl_touched || (now.st_mode & 07777) != mode))
+	    (mode_moved || (now.st_mode & 07777) != mode))
 		err = judge(lane, at, AR_OP_CHMOD, set_mode(at, mode), op);
 	if (!err)
 		err = apply_times(lane, at, row, want, &now, op);

@@ -378,8 +378,7 @@ static void write_block(struct pipeline *p, struct slot *slot)
 			fail(p, err, AR_OP_WRITE, 1);
 			return;
 		}
-		if (lane->cfg.limit)
-			ar_limit_take(lane->cfg.limit, slot->len);
+		ar_limit_take(lane, slot->len);
 		memset(slot->buf + slot->len, 0, p->block - slot->len);
 		slot->done = 0;
 		write_on(p, slot);

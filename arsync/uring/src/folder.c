@@ -288,13 +288,16 @@ int ar_folder_close(struct ar_lane *lane, struct folder *folder, int *op)
 
 	if (folder->staged) {
 		struct dst_path p = path_of_pair(lane->batch, folder->pair);
+		int tries = 0;
 
-		err = dress(lane, folder, folder->dst_fd, op);
-		if (!err)
-			err = ar_place(folder->parent_fd, folder->temp, folder->parent_fd, p.name,
-				       true, op);
-		if (err == -EEXIST)
-			err = merge(folder, p.name, op);
+		do {
+			err = dress(lane, folder, folder->dst_fd, op);
+			if (!err)
+				err = ar_place(folder->parent_fd, folder->temp, folder->parent_fd,
+					       p.name, true, op);
+			if (err == -EEXIST)
+				err = merge(folder, p.name, op);
+		} while (err && ar_try_again(lane, err, &tries));
 		if (err)
 			unstage(folder);
 	}

@@ -12,6 +12,8 @@
 #include "lane.h"
 
 #define ZERO_BLOCK 4096
+#define NAP_NS 50000000LL
+#define EXHAUSTED_TRIES 200	/* for descriptors or memory: four seconds */
 
 int ar_lane_open(const struct ar_lane_config *config, ar_lane **out)
 {
@@ -95,10 +97,32 @@ const struct ar_tally *ar_lane_tally(const ar_lane *lane)
 
 /* ------------------------------------------------------------------ writing */
 
-void ar_limit_take(struct ar_limit *limit, uint64_t bytes)
+static void sleep_ns(int64_t ns)
 {
-	int64_t cost = (int64_t)((double)bytes * 1e9 / (double)limit->bytes_per_s);
+	nanosleep(&(struct timespec){ ns / 1000000000, ns % 1000000000 }, NULL);
+}
+
+bool ar_try_again(struct ar_lane *lane, int err, int *tries)
+{
+	bool exhausted = ar_is_exhausted(err);	/* others give back in a while */
+	int most = exhausted ? EXHAUSTED_TRIES : AR_TRIES;
+
+	if (!(exhausted || ar_is_transient(err)) || *tries >= most || ar_stopped(lane))
+		return false;
+	sleep_ns(exhausted ? 20000000 : 10000000LL << *tries);
+	++*tries;
+	lane->tally.retries++;
+	return true;
+}
+
+void ar_limit_take(struct ar_lane *lane, uint64_t bytes)
+{
+	struct ar_limit *limit = lane->cfg.limit;
 	struct timespec ts;
+
+	if (!limit)
+		return;
+	int64_t cost = (int64_t)((double)bytes * 1e9 / (double)limit->bytes_per_s);
 
 	clock_gettime(CLOCK_MONOTONIC, &ts);
 	int64_t now = (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
@@ -107,12 +131,9 @@ void ar_limit_take(struct ar_limit *limit, uint64_t bytes)
 		next = AR_MAX(start, now) + cost;
 	} while (!__atomic_compare_exchange_n(&limit->next_ns, &start, next, false,
 					      __ATOMIC_RELAXED, __ATOMIC_RELAXED));
-	int64_t wait = next - cost - now;
-	if (wait > 0) {
-		ts.tv_sec = wait / 1000000000;
-		ts.tv_nsec = wait % 1000000000;
-		nanosleep(&ts, NULL);
-	}
+	/* in short naps: a turn may be minutes away, and a stop is to be heard */
+	for (int64_t wait = next - cost - now; wait > 0 && !ar_stopped(lane); wait -= NAP_NS)
+		sleep_ns(AR_MIN(wait, NAP_NS));
 }
 
 static bool is_zero(const uint8_t *buf, size_t len)
@@ -167,8 +188,7 @@ static int write_sparse(struct ar_lane *lane, int fd, const uint8_t *buf, size_t
 int ar_write_data(struct ar_lane *lane, int fd, const uint8_t *buf, size_t len, uint64_t off,
 		  bool punch)
 {
-	if (lane->cfg.limit)
-		ar_limit_take(lane->cfg.limit, len);
+	ar_limit_take(lane, len);
 	if (lane->cfg.flags & AR_LANE_SPARSE)
 		return write_sparse(lane, fd, buf, len, off, punch);
 	int err = sys_write_all(fd, buf, len, (off_t)off);
@@ -255,26 +275,19 @@ static int run_node(struct ar_lane *lane, struct folder *folder, struct ar_chang
 
 static void start_node(struct ar_lane *lane, struct folder *folder, struct ar_change *change)
 {
-	for (int tries = 0;; tries++) {
-		int op = AR_OP_NONE;
-		int err = run_node(lane, folder, change, &op);
+	int op, err, tries = 0;
 
-		if (err == 1) {
-			change->kind = AR_CHANGE_DATA;
-			ar_job_start(lane, folder, change);
-			return;
-		}
-		if (!err) {
-			ar_change_done(lane, folder, change);
-			return;
-		}
-		bool again = ar_is_transient(err) || ar_is_exhausted(err);
-		if (!again || tries >= AR_TRIES) {
-			ar_change_failed(lane, folder, change, err, op, 1);
-			return;
-		}
-		lane->tally.retries++;
-		nanosleep(&(struct timespec){ .tv_nsec = 10000000L << tries }, NULL);
+	do {
+		op = AR_OP_NONE;
+		err = run_node(lane, folder, change, &op);
+	} while (err < 0 && ar_try_again(lane, err, &tries));
+	if (err == 1) {
+		change->kind = AR_CHANGE_DATA;
+		ar_job_start(lane, folder, change);
+	} else if (err) {
+		ar_change_failed(lane, folder, change, err, op, 1);
+	} else {
+		ar_change_done(lane, folder, change);
 	}
 }
 
@@ -287,6 +300,18 @@ static void skip_changes(struct ar_lane *lane, struct ar_pair *pair)
 			change[i].state = AR_STATE_SKIPPED;
 }
 
+/* what was made in a staged directory went away with it */
+static void undo_changes(struct ar_lane *lane, struct ar_pair *pair)
+{
+	struct ar_change *change = lane->batch->changes + pair->change_first;
+
+	for (uint32_t i = 0; i < pair->change_count; i++) {
+		if (change[i].state == AR_STATE_DONE)
+			change[i].state = AR_STATE_SKIPPED;
+		change[i].flags &= (uint8_t)~AR_CHANGE_HASHED;
+	}
+}
+
 /* closes the folder when nothing in it is under way any more */
 static void settle(struct ar_lane *lane, struct folder *folder)
 {
@@ -294,11 +319,13 @@ static void settle(struct ar_lane *lane, struct folder *folder)
 
 	if (!folder->open || !folder->issued || folder->active)
 		return;
-	bool is_new = folder->pair->flags & AR_PAIR_NEW;
+	bool is_new = folder->pair->flags & AR_PAIR_NEW, staged = folder->staged;
 	int err = ar_folder_close(lane, folder, &op);
 	if (err) {
 		ar_change_failed(lane, folder, NULL, err, op, 1);
 		skip_changes(lane, folder->pair);
+		if (staged)
+			undo_changes(lane, folder->pair);
 		return;
 	}
 	folder->pair->self.state = AR_STATE_DONE;
@@ -360,7 +387,7 @@ static void start_change(struct ar_lane *lane, struct folder *folder, struct ar_
 
 static int open_folder(struct ar_lane *lane, struct folder *folder, uint32_t folders)
 {
-	for (int tries = 0;; tries++) {
+	for (int tries = 0;;) {
 		int op = AR_OP_NONE;
 		int err = ar_folder_open(lane, folder, &op);
 
@@ -372,12 +399,10 @@ static int open_folder(struct ar_lane *lane, struct folder *folder, uint32_t fol
 			tries = 0;
 			continue;
 		}
-		if (!(ar_is_transient(err) || ar_is_exhausted(err)) || tries >= AR_TRIES) {
+		if (!ar_try_again(lane, err, &tries)) {
 			ar_change_failed(lane, folder, NULL, err, op, op != AR_OP_OPEN_DIR);
 			return err;
 		}
-		lane->tally.retries++;
-		nanosleep(&(struct timespec){ .tv_nsec = 10000000L << tries }, NULL);
 	}
 }
 
@@ -429,13 +454,15 @@ static void run_folder(struct ar_lane *lane, uint32_t index)
 static void finish_folder(struct ar_lane *lane, struct ar_pair *pair)
 {
 	struct folder folder = { .pair = pair, .index = (uint32_t)(pair - lane->batch->pairs) };
-	int op = AR_OP_NONE;
+	int op = AR_OP_NONE, err, tries = 0;
 
 	if (ar_stopped(lane)) {
 		pair->self.state = AR_STATE_SKIPPED;
 		return;
 	}
-	int err = ar_folder_finish(lane, pair, &op);
+	do {
+		err = ar_folder_finish(lane, pair, &op);
+	} while (err && ar_try_again(lane, err, &tries));
 	if (err)
 		ar_change_failed(lane, &folder, NULL, err, op, 1);
 	else

@@ -83,6 +83,7 @@ struct ar_lane {
 	const struct ar_rules *rules;
 	struct io_uring ring;
 	bool has_ring;
+	bool ring_lost;		/* it takes nothing more; what it has it still answers */
 	bool buffers_registered;
 	atomic_int stop;
 	int fatal;		/* -errno that ends the run */
@@ -132,6 +133,11 @@ static inline bool ar_is_fatal(int err)
 	return err == -ENOSPC || err == -EDQUOT || err == -EROFS;
 }
 
+static inline bool ar_uses_ring(const struct ar_lane *lane)
+{
+	return lane->has_ring && !lane->ring_lost;
+}
+
 static inline bool ar_stopped(const struct ar_lane *lane)
 {
 	return atomic_load_explicit(&lane->stop, memory_order_relaxed) || lane->fatal;
@@ -157,7 +163,10 @@ int ar_ring_open(struct ar_lane *lane);
 void ar_ring_close(struct ar_lane *lane);
 long ar_io_open(struct ar_lane *lane, struct job *job, const char *name);
 long ar_io_read(struct ar_lane *lane, struct job *job, size_t len);
+/* -errno: the ring is lost, see ring.c */
 int ar_ring_submit(struct ar_lane *lane);
+/* the next entry that a lost ring never took, NULL after the last; cursor begins at 0 */
+struct io_uring_sqe *ar_ring_untaken(struct ar_lane *lane, uint32_t *cursor);
 /* waits for one completion at least and gives each to ar_job_advance */
 int ar_ring_reap(struct ar_lane *lane, bool wait);
 
@@ -229,7 +238,10 @@ void ar_change_failed(struct ar_lane *lane, struct folder *folder, struct ar_cha
 void ar_warn(struct ar_lane *lane, uint32_t pair, uint32_t row, int kind, int op, int err);
 /* opens the directory at path beneath the destination, one descriptor is kept for siblings */
 int ar_lane_parent(struct ar_lane *lane, const char *path, size_t len);
-void ar_limit_take(struct ar_limit *limit, uint64_t bytes);
+/* waits for the turn of so many bytes under --bwlimit, or until the lane is stopped */
+void ar_limit_take(struct ar_lane *lane, uint64_t bytes);
+/* whether to try an operation again that failed with err; sleeps a while before yes */
+bool ar_try_again(struct ar_lane *lane, int err, int *tries);
 int ar_write_data(struct ar_lane *lane, int fd, const uint8_t *buf, size_t len, uint64_t off,
 		  bool holes);
 

@@ -74,8 +74,7 @@ int ar_method_range(struct ar_lane *lane, int method, int src_fd, int dst_fd, ui
 		uint64_t piece = AR_MIN(left, lane->cfg.limit ? 1u << 20 : PIECE_BYTES);
 		if (ar_stopped(lane))
 			return -EINTR;
-		if (lane->cfg.limit)
-			ar_limit_take(lane->cfg.limit, piece);
+		ar_limit_take(lane, piece);
 		ssize_t r = method == AR_METHOD_SPLICE
 				    ? splice_some(lane, src_fd, &in, dst_fd, &out, piece)
 				    : sys_copy_range(src_fd, &in, dst_fd, &out, piece);

@@ -154,14 +154,61 @@ static int open_first(struct ar_lane *lane, const char *first, size_t len, char 
 	return ar_open_beneath(lane->batch->dst_root, first, parent_len, O_PATH | O_DIRECTORY);
 }
 
-static int link_over(struct ar_lane *lane, int first_fd, const char *first_name,
-		     struct folder *folder, const char *name, int *op)
+static bool same_granule(const struct ar_lane *lane, const struct timespec *dst, int64_t s,
+			 uint32_t n)
 {
+	int64_t granule_ns = AR_MAX(lane->rules->granule_ns, (int64_t)1);
+
+	if (granule_ns >= 1000000000)
+		return dst->tv_sec / (granule_ns / 1000000000) == s / (granule_ns / 1000000000);
+	return dst->tv_sec == s && dst->tv_nsec / granule_ns == n / granule_ns;
+}
+
+static bool keeps_time(const struct ar_lane *lane, mode_t mode)
+{
+	uint32_t keep = lane->rules->keep;
+
+	return (keep & AR_KEEP_TIMES) && !(S_ISLNK(mode) && (keep & AR_OMIT_LINK_TIMES));
+}
+
+static bool could_be(const struct ar_lane *lane, const struct stat *first, mode_t mode,
+		     uint64_t size, int64_t mtime_s, uint32_t mtime_n)
+{
+	return (first->st_mode & S_IFMT) == (mode & S_IFMT) &&
+	       (!S_ISREG(mode) || (uint64_t)first->st_size == size) &&
+	       (!keeps_time(lane, mode) || same_granule(lane, &first->st_mtim, mtime_s, mtime_n));
+}
+
+/*
+ * Whether the first name holds what the source has: where its copy failed an older
+ * file may stand there still.  What was copied may be younger than the scan, as the
+ * source itself then is.
+ */
+static bool is_up_to_date(struct ar_lane *lane, const struct folder *folder,
+			  const struct ar_page *page, const struct ar_row *row,
+			  const struct stat *first)
+{
+	struct stat src;
+
+	if (could_be(lane, first, row->mode, row->size, row->mtime_s, row->mtime_n))
+		return true;
+	return !sys_fstatat(folder->src_fd, ar_row_src_name(page, row), &src, AT_SYMLINK_NOFOLLOW) &&
+	       could_be(lane, first, src.st_mode, (uint64_t)src.st_size, src.st_mtim.tv_sec,
+			(uint32_t)src.st_mtim.tv_nsec);
+}
+
+static int link_over(struct ar_lane *lane, int first_fd, const char *first_name,
+		     struct folder *folder, const struct ar_row *row, int *op)
+{
+	const struct ar_page *page = ar_src_page(lane->batch, folder->pair);
+	const char *name = ar_row_name(page, row);
 	char temp[AR_TEMP_MAX];
 	struct stat first, old;
 	int err = sys_fstatat(first_fd, first_name, &first, AT_SYMLINK_NOFOLLOW);
 
 	*op = AR_OP_LINK;
+	if (!err && !is_up_to_date(lane, folder, page, row, &first))
+		err = -ENOENT;
 	if (err)
 		return err;
 	err = sys_fstatat(folder->dst_fd, name, &old, AT_SYMLINK_NOFOLLOW);
@@ -196,7 +243,7 @@ int ar_node_link(struct ar_lane *lane, struct folder *folder, struct ar_change *
 			    first_name);
 	int err = fd;
 	if (fd >= 0) {
-		err = link_over(lane, fd, first_name, folder, name, op);
+		err = link_over(lane, fd, first_name, folder, row, op);
 		close(fd);
 	}
 	/* no more names for it, or it is not there: a copy takes the first one's place */

@@ -16,6 +16,7 @@
 #include "lane.h"
 
 #define SUBMIT_EVERY 16		/* reads queued before the kernel is told of them */
+#define SUBMIT_TRIES 1000	/* a millisecond each, before the ring is given up */
 
 #define OPEN_FLAGS (O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC | O_NOCTTY)
 #define OPEN_FOLLOW_FLAGS (O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY)
@@ -76,17 +77,16 @@ static struct io_uring_sqe *get_sqe(struct ar_lane *lane, struct job *job)
 static long queued(struct ar_lane *lane)
 {
 	lane->tally.punted++;
-	if (++lane->unsubmitted >= SUBMIT_EVERY) {
-		int err = ar_ring_submit(lane);
-		if (err)
-			lane->fatal = err;
-	}
+	if (++lane->unsubmitted >= SUBMIT_EVERY)
+		(void)ar_ring_submit(lane);	/* a lost ring is seen by ar_ring_reap */
 	return AR_PENDING;
 }
 
 int ar_ring_submit(struct ar_lane *lane)
 {
-	for (;;) {
+	if (lane->ring_lost)
+		return -ENXIO;
+	for (int tries = 0;;) {
 		int r = ar_fault(AR_OP_RING_SUBMIT, NULL);
 
 		if (!r)
@@ -98,8 +98,10 @@ int ar_ring_submit(struct ar_lane *lane)
 		if (r == -EINTR)
 			continue;
 		/* EBUSY: the completion queue overflowed; EAGAIN: no memory just now */
-		if (r != -EBUSY && r != -EAGAIN)
+		if ((r != -EBUSY && r != -EAGAIN) || ++tries > SUBMIT_TRIES) {
+			lane->ring_lost = true;
 			return r;
+		}
 		lane->tally.retries++;
 		if (io_uring_cq_ready(&lane->ring))
 			return 0;	/* reaping makes room; the rest is submitted then */
@@ -113,7 +115,7 @@ long ar_io_open(struct ar_lane *lane, struct job *job, const char *name)
 	bool follow = job->row->flags & AR_ROW_FOLLOWED;
 	int flags = follow ? OPEN_FOLLOW_FLAGS : OPEN_FLAGS;
 
-	if (!lane->has_ring || follow)
+	if (!ar_uses_ring(lane) || follow)
 		return AR_SYS(AR_OP_OPEN_FILE, openat(dir_fd, name, flags));
 
 	struct open_how how = { .flags = (uint64_t)flags, .resolve = RESOLVE_CACHED };
@@ -147,7 +149,7 @@ long ar_io_read(struct ar_lane *lane, struct job *job, size_t len)
 	off_t off = (off_t)job->off;
 
 	job->asked = (uint32_t)len;
-	if (!lane->has_ring || lane->blocking_dev == job->page->dev)
+	if (!ar_uses_ring(lane) || lane->blocking_dev == job->page->dev)
 		return sys_read(fd, job->buf, len, off, 0);
 
 	long r = sys_read(fd, job->buf, len, off, RWF_NOWAIT);
@@ -162,6 +164,35 @@ long ar_io_read(struct ar_lane *lane, struct job *job, size_t len)
 	return queued(lane);
 }
 
+struct io_uring_sqe *ar_ring_untaken(struct ar_lane *lane, uint32_t *cursor)
+{
+	const struct io_uring_sq *sq = &lane->ring.sq;
+	const unsigned int at = io_uring_smp_load_acquire(sq->khead) + *cursor;
+
+	if (at == sq->sqe_tail)
+		return NULL;
+	++*cursor;
+	return &sq->sqes[at & sq->ring_mask];	/* liburing fills them in this order */
+}
+
+/* what a lost ring never took is done by plain calls, as everything from here on */
+static void redo_untaken(struct ar_lane *lane)
+{
+	uint32_t cursor = 0;
+
+	if (!lane->unsubmitted)
+		return;
+	lane->unsubmitted = 0;	/* the entries stay where they are: they are looked at once */
+	for (struct io_uring_sqe *sqe; (sqe = ar_ring_untaken(lane, &cursor));) {
+		struct job *job = &lane->jobs[sqe->user_data];
+
+		if (job->state == JOB_OPEN)
+			ar_job_advance(lane, job, ar_io_open(lane, job, ar_row_src_name(job->page, job->row)));
+		else
+			ar_job_advance(lane, job, -EAGAIN);
+	}
+}
+
 int ar_ring_reap(struct ar_lane *lane, bool wait)
 {
 	struct io_uring_cqe *cqe;
@@ -169,10 +200,8 @@ int ar_ring_reap(struct ar_lane *lane, bool wait)
 
 	if (!lane->has_ring)
 		return 0;
-	if (lane->unsubmitted)
-		err = ar_ring_submit(lane);
-	if (err)
-		return err;
+	if (lane->unsubmitted && ar_ring_submit(lane))
+		redo_untaken(lane);
 	if (wait && in_flight(lane)) {
 		do {
 			err = io_uring_wait_cqe(&lane->ring, &cqe);
