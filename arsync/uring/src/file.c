@@ -326,7 +326,7 @@ static void complete(struct ar_lane *lane, struct job *job, size_t buffered, int
 	if (hashed)
 		change->flags |= AR_CHANGE_HASHED;
 	err = finish(lane, job, unstable, &op);
-	if (err == -EXDEV && lane->cfg.temp_dir_fd >= 0) {
+	if (err == -EXDEV && job->dst_dir_fd != job->folder->dst_fd) {
 		unmake(job);
 		lane->cfg.temp_dir_fd = -1;	/* --temp-dir on another filesystem: beside it */
 		lane->tally.done_bytes -= AR_MIN(job->off, lane->tally.done_bytes);
