@@ -71,6 +71,11 @@ class Call:
         return {"atimes": "-U" in self.options, "atime_granularity_ns": 10**9}
 
 
+def keeps_times(options: list[str]) -> bool:
+    """Tell whether the options ask for mtimes."""
+    return "--no-times" not in options and ("-a" in options or "-t" in options)
+
+
 @st.composite
 def calls(draw: st.DrawFn, tree: Tree) -> Call:
     """Draw a call that copies this tree, which is called `src`."""
@@ -84,6 +89,9 @@ def calls(draw: st.DrawFn, tree: Tree) -> Call:
     further = draw(st.lists(st.sampled_from(FURTHER_FLAGS), max_size=5, unique=True))
     chmod = draw(st.sampled_from((None, None, None, *CHMODS)))
     owners = draw(st.sampled_from(((), (), (), *OWNERS)))
+    if "-U" in further and not keeps_times([*mode, *further]):
+        # rsync -U without -t sets mtimes within a second of 1970.
+        further.remove("-U")
     options = (*mode, *further, *owners, *((f"--chmod={chmod}",) if chmod else ()))
     return draw(_named(options, tree))
 

@@ -82,7 +82,7 @@ def read(directory: AnyPath) -> Snapshot:
 
 
 def without_now(snapshot: Snapshot, since_ns: int) -> Snapshot:
-    """Return the snapshot with each mtime that was set since then as NOW_NS.
+    """Return the snapshot with each mtime and atime that was set since then as NOW_NS.
 
     What two programs have both left to the clock is equal so, and what only one of them did is not.
 
@@ -91,10 +91,12 @@ def without_now(snapshot: Snapshot, since_ns: int) -> Snapshot:
         since_ns: time.time_ns() of before the programs ran.
     """
     until_ns = time.time_ns()
+
+    def settled(time_ns: int) -> int:
+        return NOW_NS if since_ns - _TICK_NS <= time_ns <= until_ns else time_ns
+
     return {
-        path: replace(entry, mtime_ns=NOW_NS)
-        if since_ns - _TICK_NS <= entry.mtime_ns <= until_ns
-        else entry
+        path: replace(entry, mtime_ns=settled(entry.mtime_ns), atime_ns=settled(entry.atime_ns))
         for path, entry in snapshot.items()
     }
 
