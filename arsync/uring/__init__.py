@@ -4,8 +4,8 @@ The only package that imports `_native`. Its modules turn a C struct into someth
 hold and pass on; what happens to files happens in C.
 """
 
-from arsync.uring.batch import Batch, BatchPool, Tally
+from arsync.uring.batch import Batch, Tally
 from arsync.uring.later import Later, LaterKind
 from arsync.uring.rules import Identity, Rules
 
-__all__ = ["Batch", "BatchPool", "Identity", "Later", "LaterKind", "Rules", "Tally"]
+__all__ = ["Batch", "Identity", "Later", "LaterKind", "Rules", "Tally"]

@@ -7,7 +7,6 @@ Python object a file costs as much as the whole scan of it.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from struct import Struct
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
     from arsync.uring._native import CData
     from arsync.uring.rules import Rules
 
-__all__ = ["Batch", "BatchPool", "Tally"]
+__all__ = ["Batch", "Tally"]
 
 _PAGE: Final = Struct("<8IQ")
 """Flags to dev of `struct ar_page`; its own row follows, then the rows."""
@@ -112,10 +111,6 @@ class Batch:
             raise OutOfMemoryError("out of memory: cannot make another batch")
         self.raw: CData = ffi.gc(raw, lib.ar_batch_free)
 
-    def clear(self) -> None:
-        """Empty it; memory that is not out of the ordinary is kept for the next use."""
-        lib.ar_batch_clear(self.raw)
-
     def compare(self, rules: Rules) -> None:
         """Let C fill in the changes and children of a scanned batch.
 
@@ -161,18 +156,6 @@ class Batch:
         Later.add takes followers out of what is planned: read it after that.
         """
         return self.raw.tally
-
-    @property
-    def byte_count(self) -> int:
-        """Count the bytes of memory that it holds, used or not."""
-        raw = self.raw
-        arrays = (
-            raw.pair_room * _PAIR.size
-            + raw.change_room * _CHANGE.size
-            + raw.child_room * ffi.sizeof("struct ar_child")
-            + raw.problem_room * _PROBLEM.size
-        )
-        return int(raw.src_room + raw.dst_room + raw.aux_room + arrays)
 
     def changes(self, *, unchanged: bool = False) -> Iterator[Change]:
         """Yield the changes, each directory's own before those of its entries.
@@ -236,35 +219,6 @@ class Tally:
     def add(self, tally: CData) -> None:
         """Add the tally of one batch."""
         lib.ar_tally_add(self.raw, ffi.addressof(tally))
-
-
-class BatchPool:
-    """Keep cleared batches for the next use; any thread may take one and give it back.
-
-    Args:
-        kept: how many are kept at most.
-        largest_bytes: a batch that holds more memory is freed instead.
-    """
-
-    def __init__(self, kept: int = 64, largest_bytes: int = 8 << 20) -> None:
-        self._free: deque[Batch] = deque(maxlen=kept)
-        self._largest_bytes = largest_bytes
-
-    def take(self) -> Batch:
-        """Return an empty batch.
-
-        Raises: OutOfMemoryError.
-        """
-        try:
-            return self._free.pop()
-        except IndexError:
-            return Batch()
-
-    def give(self, batch: Batch) -> None:
-        """Take back a batch that nobody uses any more."""
-        batch.clear()
-        if batch.byte_count <= self._largest_bytes:
-            self._free.append(batch)
 
 
 def _bytes_of(pointer: CData, count: int) -> bytes:

@@ -12,7 +12,7 @@ from arsync.model import Keep, Kind, Op, ProblemKind, Side, State, Why
 from arsync.modes import parse_modes
 from arsync.options import ARCHIVE, OwnerPolicy, Preserve, SyncOptions
 from arsync.owners import IdMap, IdRange
-from arsync.uring import Batch, BatchPool, Identity, Rules
+from arsync.uring import Batch, Identity, Rules
 from arsync.uring._native import ffi, lib
 from tests.pages import DIR, FIFO, LNK, WHOLE, Page, Pair, Row, batch_of
 
@@ -223,19 +223,6 @@ def test_no_memory_ends_the_run() -> None:
             diff(batch, archive())
     finally:
         lib.ar_fault_clear()
-
-
-def test_a_pool_gives_batches_back_empty() -> None:
-    """What was given is taken again, without what was in it; what grew large is not kept."""
-    pool = BatchPool(largest_bytes=1 << 20)
-    batch = compared(Pair(Page((Row(b"a"),)), None, NEW))
-    pool.give(batch)
-    again = pool.take()
-    assert again is batch
-    assert (again.pair_count, again.change_count, list(again.changes())) == (0, 0, [])
-    large = batch_of(Pair(Page(tuple(Row(b"%05d" % i) for i in range(10_000)))))
-    pool.give(large)
-    assert pool.take() is not large
 
 
 def test_rules_say_what_the_options_say() -> None:
