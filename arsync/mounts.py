@@ -18,8 +18,13 @@ _OCTAL = re.compile(rb"\\([0-7]{3})")
 
 @dataclass(frozen=True)
 class _Mount:
-    """Hold a mount: which part (`root`) of which filesystem (`dev`) is seen at `point`."""
+    """Hold a mount: which part (`root`) of which filesystem (`dev`) is seen at `point`.
 
+    `parent` is the number of the mount that it is mounted on.
+    """
+
+    number: int
+    parent: int
     dev: bytes
     root: bytes
     point: bytes
@@ -79,19 +84,26 @@ def _existing(path: bytes) -> bytes:
 
 
 def _read_mounts() -> list[_Mount]:
-    """Return the mounts; of several at one point the last one is what is seen."""
-    seen: dict[bytes, _Mount] = {}
+    mounts = []
     for line in Path("/proc/self/mountinfo").read_bytes().splitlines():
-        fields = line.split(b" ")
-        point = _unescape(fields[4])
-        seen.pop(point, None)
-        seen[point] = _Mount(fields[2], _unescape(fields[3]), point)
-    return list(seen.values())
+        number, parent, dev, root, point, *_ = line.split(b" ")
+        mounts.append(_Mount(int(number), int(parent), dev, _unescape(root), _unescape(point)))
+    return mounts
 
 
 def _mount_of(mounts: list[_Mount], path: bytes) -> _Mount | None:
+    """Return the mount that is seen at a path, by going down from mount to mount as a lookup does.
+
+    The longest mount point will not do: a mount on a directory above it may hide it.
+    """
+    listed = {one.number for one in mounts}
     above = [one for one in mounts if _is_below(path, one.point)]
-    return max(above, key=lambda one: len(one.point), default=None)
+    found: _Mount | None = None
+    next_ones = [one for one in above if one.parent not in listed or one.parent == one.number]
+    while next_ones:
+        found = min(next_ones, key=lambda one: len(one.point))
+        next_ones = [one for one in above if one.parent == found.number and one != found]
+    return found
 
 
 def _is_below(path: bytes, top: bytes) -> bool:
