@@ -20,7 +20,7 @@ from arsync.uring.batch import Batch
 from arsync.uring.executor import BigFile, Executor, ExecutorSettings, Limit, RingRefused
 from arsync.uring.rules import Rules
 
-__all__ = ["Lanes"]
+__all__ = ["Lanes", "join_all"]
 
 # What a lane takes of a big file at a time: a multiple of the hash chunk, a few milliseconds.
 _STRETCH_BYTES: Final = 16 << 20
@@ -47,6 +47,22 @@ class _Big:
 
 
 _Work = Callable[[Executor], None]
+
+
+def join_all(threads: Sequence[threading.Thread]) -> None:
+    """Wait for the end of all that were started, and only then raise what interrupted the wait.
+
+    Raises: KeyboardInterrupt.
+    """
+    interrupt: KeyboardInterrupt | None = None
+    for thread in threads:
+        while thread.is_alive():
+            try:
+                thread.join()
+            except KeyboardInterrupt as error:
+                interrupt = error
+    if interrupt:
+        raise interrupt
 
 
 class Lanes:
@@ -96,8 +112,13 @@ class Lanes:
             )
             for lane in range(count)
         ]
-        for thread in self._threads:
-            thread.start()
+        try:
+            for thread in self._threads:
+                thread.start()
+        except BaseException:
+            self.stop()
+            self.finish()
+            raise
 
     # ------------------------------------------------------------- from outside
 
@@ -106,10 +127,14 @@ class Lanes:
 
         Args:
             parents: the batches that make the parents of its directories.
+        Raises: what ended a lane, so that a walk does not go on for nothing; after `stop` the batch
+            is dropped.
         """
         with self._lock:
             while self._under_way >= _UNITS_UNDER_WAY and not self._stopped:
                 self._room_is_there.wait()
+            if self._error:
+                raise self._error
             if self._stopped:
                 return
             self._under_way += 1
@@ -149,8 +174,13 @@ class Lanes:
         with self._lock:
             self._finished = True
             self._work_is_there.notify_all()
-        for thread in self._threads:
-            thread.join()
+        join_all(self._threads)
+
+    def fail(self, error: BaseException) -> None:
+        """Stop, and have `drain` and `add` raise this; the first error wins."""
+        with self._lock:
+            self._error = self._error or error
+        self.stop()
 
     def counts(self) -> Counts:
         """Return the sums over all lanes, as they are at this moment."""
@@ -167,16 +197,11 @@ class Lanes:
                 try:
                     self._work(executor)
                 except BaseException as error:
-                    self._fail(error)
+                    self.fail(error)
                 finally:
                     self._leave(executor)
         except BaseException as error:
-            self._fail(error)
-
-    def _fail(self, error: BaseException) -> None:
-        with self._lock:
-            self._error = self._error or error
-        self.stop()
+            self.fail(error)
 
     def _enter(self, executor: Executor) -> None:
         with self._lock:

@@ -106,8 +106,8 @@ class Walk:
         scanner: of the two roots.
         rules: what decides equality.
         starts: where to begin, one after the other.
-        new_batch: gives an empty batch.
         receive: gets each batch, from any of the walk's threads.
+        threads: that will call `run`; each gets a share of what is known.
     """
 
     def __init__(
@@ -115,18 +115,17 @@ class Walk:
         scanner: Scanner,
         rules: Rules,
         starts: Sequence[Start],
-        new_batch: Callable[[], Batch],
         receive: Receiver,
+        threads: int = 1,
     ) -> None:
         self._scanner = scanner
         self._rules = rules
-        self._new_batch = new_batch
         self._receive = receive
         self._changed = threading.Condition()
         self._frontier: list[_Task] = list(reversed(starts))
         self._pending = 0
         self._busy = 0
-        self._threads = 1
+        self._threads = threads
         self._stopped = False
 
     def run(self) -> None:
@@ -150,10 +149,6 @@ class Walk:
             self._stopped = True
             self._frontier.clear()
             self._changed.notify_all()
-
-    def count_thread(self, threads: int) -> None:
-        """Say how many threads will call `run`, so that each gets a share."""
-        self._threads = threads
 
     def _take(self) -> list[_Task] | None:
         """Wait for something to scan: one task, or children of one or several batches."""
@@ -216,7 +211,7 @@ class Walk:
 
     def _scan_one(self, tasks: Sequence[_Task]) -> tuple[Batch, list[_Task]]:
         """Scan, compare and hand over one batch; return it and what is left of the tasks."""
-        batch = self._new_batch()
+        batch = Batch()
         left: list[_Task] = []
         for task in tasks:
             left += self._patiently(task, batch)

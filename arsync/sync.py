@@ -18,7 +18,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
 from arsync.errors import ArsyncError, Interrupted, SelectionError, describe
-from arsync.execute import Lanes
+from arsync.execute import Lanes, join_all
 from arsync.model import (
     Change,
     Counts,
@@ -53,7 +53,8 @@ class Listener:
 
     Args:
         changes: gets the changes of each batch when it is done, in a dry run when it is planned,
-            and the source root as the user wrote it. A Python object is made for each of them: about 2 us a changed entry.
+            and the source root as the user wrote it. A Python object is made for each of them:
+            about 2 us a changed entry.
         problems: gets what went wrong in each batch, with the two roots as the user wrote them.
         progress: is called at most ten times a second, from a thread of its own.
     """
@@ -120,22 +121,35 @@ class _Run:
         self._src = b""
         self._dst = b""
         self._made_target = False
+        self._error: BaseException | None = None
 
     def run(self, sources: Sequence[bytes], dst: bytes) -> Report:
         """Run all of it; see `sync`."""
-        with ExitStack() as stack:
-            if self._progress:
-                stack.enter_context(_Ticker(self._tell_progress))
-            try:
+        try:
+            with ExitStack() as stack:
+                if self._progress:
+                    stack.enter_context(_Ticker(self._tell_progress, self._fail))
                 self._sync_all(sources, dst, stack)
-            except KeyboardInterrupt:
-                error = Interrupted("interrupted")
-                error.report = self._finished_report(interrupted=True)
-                raise error from None
-            except ArsyncError as error:
-                error.report = self._finished_report(stopped=error)
-                raise
+            self._raise_what_failed()
+        except KeyboardInterrupt:
+            interrupt = Interrupted("interrupted")
+            interrupt.report = self._finished_report(interrupted=True)
+            raise interrupt from None
+        except ArsyncError as error:
+            error.report = self._finished_report(stopped=error)
+            raise
         return self._finished_report()
+
+    def _fail(self, error: BaseException) -> None:
+        """Stop the run for an error of the progress callback, which has a thread of its own."""
+        with self._lock:
+            self._error = error
+            if self._lanes:
+                self._lanes.fail(error)
+
+    def _raise_what_failed(self) -> None:
+        if self._error:
+            raise self._error
 
     def _sync_all(self, sources: Sequence[bytes], dst: bytes, stack: ExitStack) -> None:
         transfers, target, failures = resolve(sources, dst, self._options)
@@ -219,8 +233,8 @@ class _Run:
                 scanner,
                 rules,
                 transfer.starts,
-                Batch,
                 lambda batch, parents: self._take_in(batch, parents, links, dirs),
+                self._engine.scan_threads,
             )
             with self._timed("walk and copy"):
                 self._walk(walk)
@@ -263,22 +277,20 @@ class _Run:
             except BaseException as error:
                 errors.append(error)
 
-        walk.count_thread(self._engine.scan_threads)
         threads = [
             threading.Thread(target=work, name=f"arsync-scan-{number}")
             for number in range(self._engine.scan_threads)
         ]
-        for thread in threads:
-            thread.start()
         try:
+            for thread in threads:
+                thread.start()
             for thread in threads:
                 thread.join()
         except BaseException:
             walk.stop()
             if self._lanes:
                 self._lanes.stop()
-            for thread in threads:
-                thread.join()
+            join_all(threads)
             raise
         if errors:
             raise errors[0]
@@ -287,6 +299,7 @@ class _Run:
         self, batch: Batch, parents: Sequence[Batch], links: Later | None, dirs: Later | None
     ) -> None:
         """Take a compared batch from the walk: spool what waits, pass on the rest."""
+        self._raise_what_failed()
         if links:
             links.add(batch)
         if dirs:
@@ -299,22 +312,31 @@ class _Run:
                 self._done(Unit(batch, Phase.COPY))
 
     def _run_phase(self, phase: Phase, later: Later) -> None:
-        """Execute what was spooled, batch by batch."""
+        """Execute what was spooled, batch by batch.
+
+        The directories come deepest first. For who is not root that order is needed: the mode of
+        one may shut those below it out.
+        """
+        in_order = phase is Phase.FINISH and not self._identity.is_root
+        before: list[Batch] = []
         self._phase = phase
         while True:
             batch = Batch()
             if not later.next(batch):
                 break
             if self._lanes:
-                self._lanes.add(batch, (), phase)
+                self._lanes.add(batch, before, phase)
             else:
                 self._done(Unit(batch, phase))
+            if in_order:
+                before = [batch]
         self._drain()
         self._phase = Phase.COPY
 
     def _drain(self) -> None:
         if self._lanes:
             self._lanes.drain()
+        self._raise_what_failed()
 
     # ------------------------------------------------------------- what is told
 
@@ -399,10 +421,11 @@ class _Timer:
 
 
 class _Ticker:
-    """Call something ten times a second, and once more at the end."""
+    """Call something ten times a second, and once more at the end; hand on what it raises."""
 
-    def __init__(self, call: Callable[[], None]) -> None:
+    def __init__(self, call: Callable[[], None], fail: Callable[[BaseException], None]) -> None:
         self._call = call
+        self._fail = fail
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._tick, name="arsync-progress")
 
@@ -414,6 +437,9 @@ class _Ticker:
         self._thread.join()
 
     def _tick(self) -> None:
-        while not self._ended.wait(_PROGRESS_S):
+        try:
+            while not self._ended.wait(_PROGRESS_S):
+                self._call()
             self._call()
-        self._call()
+        except BaseException as error:
+            self._fail(error)
