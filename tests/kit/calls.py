@@ -92,6 +92,9 @@ def calls(draw: st.DrawFn, tree: Tree) -> Call:
     if "-U" in further and not keeps_times([*mode, *further]):
         # rsync -U without -t sets mtimes within a second of 1970.
         further.remove("-U")
+    if "-K" in further and {"-k", "-L"}.intersection(further):
+        # rsync cannot set the mode of a file that it reached through a link that -K kept.
+        further.remove("-K")
     options = (*mode, *further, *owners, *((f"--chmod={chmod}",) if chmod else ()))
     return draw(_named(options, tree))
 
