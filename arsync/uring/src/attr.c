@@ -99,6 +99,8 @@ static int sync_xattrs(struct ar_lane *lane, const struct attr_target *at,
 		return err;
 
 	ssize_t dst_len = sys_listxattr(dst->path, dst->follow, dst_list, XATTR_LIST_MAX);
+	if (dst_len < 0 && dst_len != -EOPNOTSUPP)
+		err = judge(lane, at, AR_OP_LIST_XATTR, (int)dst_len, op);
 	for (char *name = dst_list; !err && name < dst_list + dst_len; name += strlen(name) + 1)
 		if (in_scope(lane, name) && !listed(src_list, src_len, name))
 			err = judge(lane, at, AR_OP_REMOVE_XATTR,

@@ -36,7 +36,8 @@ struct ar_big {
 	bool in_place;
 	bool reread;
 	bool shared;		/* a reflink has done it all */
-	bool hashed;
+	atomic_bool hashed;
+	atomic_bool shrunk;	/* a read met the end of the file before its size */
 	_Atomic int err;	/* the first failure of any chunk */
 	int err_op, err_side;
 	uint8_t *hashes;	/* AR_HASH_BYTES a chunk */
@@ -101,9 +102,13 @@ static int create_target(struct ar_lane *lane, struct ar_big *big, int *op)
 	*op = AR_OP_CREATE;
 	big->dst_dir_fd = big->folder.dst_fd;
 	if (big->in_place) {
+		struct stat st;
 		big->dst_fd = sys_open(*op, big->dst_dir_fd, name, flags | O_NONBLOCK,
 				       big->want.mode & 0700);
-		return AR_MIN(big->dst_fd, 0);
+		if (big->dst_fd < 0)
+			return big->dst_fd;
+		int err = sys_fstat(big->dst_fd, &st);
+		return err || S_ISREG(st.st_mode) ? err : -EEXIST;	/* put there meanwhile */
 	}
 	if (lane->cfg.temp_dir_fd >= 0 && !big->reread)
 		big->dst_dir_fd = lane->cfg.temp_dir_fd;
@@ -135,6 +140,7 @@ static int start(struct ar_lane *lane, struct ar_big *big, int *op)
 	int used = AR_METHOD_NONE, err = create_target(lane, big, op);
 
 	big->method = (int)lane->cfg.big_method;
+	big->shared = false;
 	if (err)
 		return err;
 	if (ar_method_shares(lane, AR_METHOD_REFLINK, big->page->dev) || big->method == AR_METHOD_REFLINK) {
@@ -181,11 +187,16 @@ static void discard(struct ar_big *big)
 	big->hashes = NULL;
 }
 
-static void destroy(struct ar_big *big)
+static void close_sources(struct ar_big *big)
 {
 	close_fd(&big->src_fd);
 	close_fd(&big->folder.src_fd);
 	close_fd(&big->folder.dst_fd);
+}
+
+static void destroy(struct ar_big *big)
+{
+	close_sources(big);
 	free(big);
 }
 
@@ -205,13 +216,49 @@ static int open_folders(struct ar_big *big, int *op)
 	return AR_MIN(big->folder.dst_fd, 0);
 }
 
+static int prepare(struct ar_lane *lane, struct ar_big *big, int *op)
+{
+	int err = open_folders(big, op);
+
+	if (!err)
+		err = open_source(big, op);
+	if (!err) {
+		big->folder.umask = ar_folder_umask(lane, big->folder.dst_fd);
+		ar_folder_want(lane, &big->folder, &big->row,
+			       ar_change_dst_row(big->batch, big->folder.pair, big->change),
+			       &big->want);
+		err = start(lane, big, op);
+	}
+	if (err) {
+		discard(big);
+		close_sources(big);
+	}
+	return err;
+}
+
+static struct ar_big *new_big(struct ar_batch *batch, uint32_t pair, uint32_t change)
+{
+	struct ar_big *big = ar_fault(AR_OP_MEMORY, NULL) ? NULL : calloc(1, sizeof(*big));
+	const uint32_t row = batch->changes[change].src_row;
+
+	if (!big) {
+		batch->changes[change].state = AR_STATE_FAILED;
+		(void)ar_batch_add_problem(batch, pair, row, AR_PROBLEM_FAILED, 1, AR_OP_MEMORY,
+					   ENOMEM);
+	}
+	return big;
+}
+
 int ar_big_open(ar_lane *lane, struct ar_batch *batch, uint32_t pair, uint32_t change, ar_big **out)
 {
-	struct ar_big *big = calloc(1, sizeof(*big));
-	int op = AR_OP_MEMORY, err;
+	int op = AR_OP_MEMORY, err, tries = 0;
 
-	if (!big)
+	pthread_mutex_lock(&batch_lock);
+	struct ar_big *big = new_big(batch, pair, change);
+	if (!big) {
+		pthread_mutex_unlock(&batch_lock);
 		return -ENOMEM;
+	}
 	big->batch = batch;
 	big->change = &batch->changes[change];
 	big->folder = (struct folder){ .pair = &batch->pairs[pair], .index = pair,
@@ -219,23 +266,15 @@ int ar_big_open(ar_lane *lane, struct ar_batch *batch, uint32_t pair, uint32_t c
 	big->page = ar_src_page(batch, big->folder.pair);
 	big->row = ar_rows(big->page)[big->change->src_row];
 	big->src_fd = big->dst_fd = big->direct_fd = -1;
-	big->in_place = lane->cfg.flags & AR_LANE_INPLACE;
-	pthread_mutex_lock(&batch_lock);
+	/* never into what stands there as something else: a device takes data, too */
+	big->in_place = (lane->cfg.flags & AR_LANE_INPLACE) && !(big->change->why & AR_WHY_TYPE);
 	lane->batch = batch;
-	err = open_folders(big, &op);
-	if (!err)
-		err = open_source(big, &op);
-	if (!err) {
-		big->folder.umask = ar_folder_umask(lane, big->folder.dst_fd);
-		ar_folder_want(lane, &big->folder, &big->row,
-			       ar_change_dst_row(batch, big->folder.pair, big->change),
-			       &big->want);
-		err = start(lane, big, &op);
-	}
+	do {
+		err = prepare(lane, big, &op);
+	} while (err && ar_try_again(lane, err, &tries));
 	if (err) {
 		bool side = op != AR_OP_OPEN_DIR && op != AR_OP_OPEN_FILE;
 		ar_change_failed(lane, &big->folder, big->change, err, op, side);
-		discard(big);
 		destroy(big);
 		pthread_mutex_unlock(&batch_lock);
 		return err;
@@ -292,8 +331,10 @@ static void fail(struct pipeline *p, int err, int op, int side)
 
 static struct io_uring_sqe *get_sqe(struct pipeline *p, struct slot *slot)
 {
-	struct io_uring_sqe *sqe = io_uring_get_sqe(&p->lane->ring);
+	struct io_uring_sqe *sqe = NULL;
 
+	if (ar_uses_ring(p->lane))
+		sqe = io_uring_get_sqe(&p->lane->ring);
 	if (!sqe && !ar_ring_submit(p->lane))
 		sqe = io_uring_get_sqe(&p->lane->ring);
 	if (sqe)
@@ -301,10 +342,19 @@ static struct io_uring_sqe *get_sqe(struct pipeline *p, struct slot *slot)
 	return sqe;
 }
 
-/* reads on until the block is full; at the end of the file that is an error of its own */
+/* a file that has shrunk: the last stat says so; until then what is missing is zeros */
+static void pad(struct pipeline *p, struct slot *slot)
+{
+	atomic_store(&p->big->shrunk, true);
+	memset(slot->buf + slot->done, 0, slot->len - slot->done);
+	slot->done = slot->len;
+	slot->state = SLOT_READ;
+}
+
+/* reads on until the block is full */
 static void read_on(struct pipeline *p, struct slot *slot)
 {
-	int flags = p->lane->has_ring ? RWF_NOWAIT : 0;
+	int flags = ar_uses_ring(p->lane) ? RWF_NOWAIT : 0;
 
 	while (slot->done < slot->len) {
 		uint64_t off = slot->off + slot->done;
@@ -327,8 +377,12 @@ static void read_on(struct pipeline *p, struct slot *slot)
 			p->lane->tally.punted++;
 			return;
 		}
-		if (r <= 0) {	/* 0: it has shrunk; the last stat will say so */
-			fail(p, r ? (int)r : -ESPIPE, AR_OP_READ, 0);
+		if (r < 0) {
+			fail(p, (int)r, AR_OP_READ, 0);
+			return;
+		}
+		if (!r) {
+			pad(p, slot);
 			return;
 		}
 		slot->done += (uint32_t)r;
@@ -372,7 +426,7 @@ static void write_block(struct pipeline *p, struct slot *slot)
 	bool sparse = (big->row.flags & AR_ROW_SPARSE) || (lane->cfg.flags & AR_LANE_SPARSE);
 
 	slot->state = SLOT_FREE;
-	if (big->direct_fd >= 0 && lane->has_ring && !sparse) {
+	if (big->direct_fd >= 0 && ar_uses_ring(lane) && !sparse) {
 		int err = ar_fault(AR_OP_WRITE, NULL);
 		if (err) {
 			fail(p, err, AR_OP_WRITE, 1);
@@ -411,7 +465,7 @@ static void completed(struct pipeline *p, struct slot *slot, int result)
 		}
 		slot->done += (uint32_t)AR_MAX(result, 0);
 		if (!result)
-			fail(p, -ESPIPE, AR_OP_READ, 0);
+			pad(p, slot);
 		else
 			read_on(p, slot);
 		return;
@@ -430,15 +484,32 @@ static void completed(struct pipeline *p, struct slot *slot, int result)
 	slot->state = SLOT_FREE;
 }
 
+/* a lost ring never took these */
+static void forget_untaken(struct pipeline *p)
+{
+	uint32_t cursor = 0;
+
+	p->lane->unsubmitted = 0;
+	for (struct io_uring_sqe *sqe; (sqe = ar_ring_untaken(p->lane, &cursor));) {
+		const struct slot *slot = (void *)(uintptr_t)sqe->user_data;
+		*(slot->state == SLOT_READING ? &p->reading : &p->writing) -= 1;
+	}
+}
+
 static void reap(struct pipeline *p)
 {
 	struct io_uring_cqe *cqe;
-	int err = ar_ring_submit(p->lane);
+	int err;
 
-	if (!err)
-		do {
-			err = io_uring_wait_cqe(&p->lane->ring, &cqe);
-		} while (err == -EINTR || err == -EAGAIN);
+	if (p->lane->unsubmitted && (err = ar_ring_submit(p->lane))) {
+		forget_untaken(p);
+		fail(p, -EAGAIN, AR_OP_RING_SUBMIT, 0);	/* again, by plain calls */
+	}
+	if (!p->reading && !p->writing)
+		return;
+	do {
+		err = io_uring_wait_cqe(&p->lane->ring, &cqe);
+	} while (err == -EINTR || err == -EAGAIN);
 	if (err) {	/* nothing can be known of what is in flight: the lane is lost */
 		fail(p, err, AR_OP_RING_SUBMIT, 0);
 		p->lane->fatal = err;
@@ -490,17 +561,39 @@ static bool all_hole(struct ar_big *big, uint64_t off, uint64_t len)
 	return data == -ENXIO || (data >= 0 && (uint64_t)data >= off + len);
 }
 
-static void hash_zeros(uint64_t len, uint8_t out[AR_HASH_BYTES])
+static uint8_t hash_of_hole[AR_HASH_BYTES];	/* of a whole chunk of zeros */
+static bool has_hash_of_hole;
+
+static bool hash_zeros(uint64_t len, uint8_t out[AR_HASH_BYTES])
 {
 	struct ar_hasher hasher = { 0 };
 
 	ar_hasher_reset(&hasher);
 	ar_hasher_zeros(&hasher, len);
-	(void)ar_hasher_final(&hasher, out);
+	bool done = ar_hasher_final(&hasher, out);
 	ar_hasher_free(&hasher);
+	return done;
 }
 
-static int copy_chunk(struct ar_lane *lane, struct ar_big *big, uint64_t off, uint64_t len)
+static void make_hash_of_hole(void)
+{
+	has_hash_of_hole = hash_zeros(AR_HASH_CHUNK, hash_of_hole);
+}
+
+/* a disk image may be a quarter of a million such chunks */
+static bool hash_hole(uint64_t len, uint8_t out[AR_HASH_BYTES])
+{
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+	pthread_once(&once, make_hash_of_hole);
+	if (len != AR_HASH_CHUNK || !has_hash_of_hole)
+		return hash_zeros(len, out);
+	memcpy(out, hash_of_hole, AR_HASH_BYTES);
+	return true;
+}
+
+static int copy_chunk(struct ar_lane *lane, struct ar_big *big, uint64_t off, uint64_t len, int *op,
+		      int *side)
 {
 	uint8_t *digest = big->hashes + off / AR_HASH_CHUNK * AR_HASH_BYTES;
 	struct pipeline p = { .lane = lane, .big = big, .start = off, .end = off + len,
@@ -508,10 +601,8 @@ static int copy_chunk(struct ar_lane *lane, struct ar_big *big, uint64_t off, ui
 	XXH128_canonical_t canonical;
 
 	if (all_hole(big, off, len)) {
-		if (big->hashed)
-			hash_zeros(len, digest);
 		lane->tally.hole_bytes += len;
-		return 0;
+		return !big->hashed || hash_hole(len, digest) ? 0 : -ENOMEM;
 	}
 	p.block = (uint32_t)AR_MIN(lane->arena_bytes / 2 / DIRECT_ALIGN * DIRECT_ALIGN,
 				   (size_t)BLOCK_BYTES);
@@ -530,27 +621,31 @@ static int copy_chunk(struct ar_lane *lane, struct ar_big *big, uint64_t off, ui
 		memcpy(digest, canonical.digest, AR_HASH_BYTES);
 	}
 	XXH3_freeState(p.hash);
-	if (p.err) {
-		int none = 0;
-		if (atomic_compare_exchange_strong(&big->err, &none, p.err)) {
-			big->err_op = p.op;
-			big->err_side = p.side;
-		}
-	}
+	*op = p.op;
+	*side = p.side;
 	return p.err;
+}
+
+/* the first failure that is for good is the file's */
+static int note_failure(struct ar_big *big, int err, int op, int side)
+{
+	int none = 0;
+
+	if (err && atomic_compare_exchange_strong(&big->err, &none, err)) {
+		big->err_op = op;
+		big->err_side = side;
+	}
+	return err;
 }
 
 static int copy_chunk_patiently(struct ar_lane *lane, struct ar_big *big, uint64_t off, uint64_t len)
 {
-	for (int tries = 0;; tries++) {
-		int err = copy_chunk(lane, big, off, len);
+	int err, op = AR_OP_MEMORY, side = 0, tries = 0;
 
-		if (!err || tries >= AR_TRIES || !(ar_is_transient(err) || ar_is_exhausted(err)))
-			return err;
-		atomic_store(&big->err, 0);
-		lane->tally.retries++;
-		nanosleep(&(struct timespec){ .tv_nsec = 10000000L << tries }, NULL);
-	}
+	do {
+		err = copy_chunk(lane, big, off, len, &op, &side);
+	} while (err && ar_try_again(lane, err, &tries));
+	return note_failure(big, err, op, side);
 }
 
 int ar_big_copy(ar_lane *lane, ar_big *big, uint64_t offset, uint64_t length)
@@ -558,16 +653,19 @@ int ar_big_copy(ar_lane *lane, ar_big *big, uint64_t offset, uint64_t length)
 	uint64_t end = AR_MIN(offset + length, big->row.size);
 
 	if (big->method == AR_METHOD_COPY_RANGE || big->method == AR_METHOD_SPLICE) {
-		int op = AR_OP_NONE;
-		int r = ar_method_range(lane, big->method, big->src_fd, big->dst_fd, offset,
-					end - offset, &op);
+		int op = AR_OP_NONE, r, tries = 0;
+		uint64_t before = lane->tally.done_bytes;
+
+		do {
+			lane->tally.done_bytes = before;
+			r = ar_method_range(lane, big->method, big->src_fd, big->dst_fd, offset,
+					    end - offset, &op);
+		} while (r < 0 && ar_try_again(lane, r, &tries));
 		if (r <= 0) {
-			big->hashed = false;
-			int none = 0;
-			if (r < 0 && atomic_compare_exchange_strong(&big->err, &none, r))
-				big->err_op = op;
-			return r;
+			atomic_store(&big->hashed, false);
+			return note_failure(big, r, op, 1);
 		}
+		lane->tally.done_bytes = before;	/* counted when it is read and written */
 	}
 	int err = 0;
 	for (uint64_t off = offset; off < end && !err; off += AR_HASH_CHUNK) {
@@ -580,7 +678,8 @@ int ar_big_copy(ar_lane *lane, ar_big *big, uint64_t offset, uint64_t length)
 
 /* -------------------------------------------------------------------- close */
 
-static int put_in_place(struct ar_lane *lane, struct ar_big *big, const struct ar_row *row, int *op)
+static int put_in_place(struct ar_lane *lane, struct ar_big *big, const struct ar_row *row,
+			uint64_t size, int *op)
 {
 	const char *name = ar_row_name(big->page, &big->row);
 	struct attr_target at = {
@@ -588,7 +687,7 @@ static int put_in_place(struct ar_lane *lane, struct ar_big *big, const struct a
 		.src_fd = big->src_fd, .src_dir_fd = -1, .src_name = "",
 		.pair = big->folder.index, .row = big->change->src_row, .fresh = !big->in_place,
 	};
-	int err = sys_truncate(big->dst_fd, (off_t)big->row.size);
+	int err = sys_truncate(big->dst_fd, (off_t)size);
 
 	*op = AR_OP_TRUNCATE;
 	if (!err)
@@ -626,6 +725,7 @@ static int copy_again(struct ar_lane *lane, struct ar_big *big, const struct sta
 {
 	discard(big);
 	atomic_store(&big->err, 0);
+	atomic_store(&big->shrunk, false);
 	row_from_stat(&big->row, st);
 	big->reread = true;
 	lane->tally.rereads++;
@@ -640,20 +740,24 @@ static int close_kept(struct ar_lane *lane, struct ar_big *big, int *op)
 	int err = atomic_load(&big->err);
 
 	*op = big->err_op;
-	if (err && err != -ESPIPE)
+	if (err)
 		return err;
 	*op = AR_OP_STAT;
 	int rc = sys_fstat(big->src_fd, &st);
 	if (rc)
 		return rc;
-	bool changed = err == -ESPIPE || !stood_still(&st, &big->row);
+	bool changed = atomic_load(&big->shrunk) || !stood_still(&st, &big->row);
 	if (changed && !big->reread) {
 		rc = copy_again(lane, big, &st, op);
 		return rc ? rc : 1;
 	}
 	/* an unstable file keeps the time of the scan, so that the next run sees it */
 	const struct ar_row *row = changed ? &ar_rows(big->page)[big->change->src_row] : &big->row;
-	rc = put_in_place(lane, big, row, op);
+	uint64_t size = AR_MIN(big->row.size, (uint64_t)st.st_size);
+	int tries = 0;
+	do {
+		rc = put_in_place(lane, big, row, size, op);
+	} while (rc && ar_try_again(lane, rc, &tries));
 	if (rc == -EXDEV && !big->reread) {	/* --temp-dir on another filesystem: beside it */
 		rc = copy_again(lane, big, &st, op);
 		return rc ? rc : 1;

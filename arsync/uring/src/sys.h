@@ -39,16 +39,15 @@ static inline int ar_fault(int op, size_t *len)
 
 #define AR_SYS(op, call)                                    \
 	({                                                  \
-		long ar_r_ = ar_fault(op, NULL);            \
-		while (!ar_r_) {                            \
-			ar_r_ = (call);                     \
-			if (ar_r_ >= 0)                     \
-				break;                      \
-			ar_r_ = -errno;                     \
-			if (ar_r_ != -EINTR)                \
-				break;                      \
+		long ar_r_;                                 \
+		do {                                        \
 			ar_r_ = ar_fault(op, NULL);         \
-		}                                           \
+			if (AR_LIKELY(!ar_r_)) {            \
+				ar_r_ = (call);             \
+				if (ar_r_ < 0)              \
+					ar_r_ = -errno;     \
+			}                                   \
+		} while (AR_UNLIKELY(ar_r_ == -EINTR));     \
 		ar_r_;                                      \
 	})
 
