@@ -55,12 +55,13 @@ class Plan:
         """Take a batch in.
 
         Args:
-            parents: hold the parents of its directories; one that was executed counts no more.
+            parents: hold the parents of its directories; one that was executed counts no more, one
+                that is named twice counts once.
         Returns: its unit, and whether it can begin at once.
         """
         unit = Unit(batch, phase)
         self._open[batch] = unit
-        for parent in parents:
+        for parent in dict.fromkeys(parents):  # one batch may be named twice
             before = self._open.get(parent)
             if before:
                 before.waiting.append(unit)
