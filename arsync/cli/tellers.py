@@ -18,7 +18,7 @@ from arsync.cli.messages import StandardOutput
 from arsync.cli.terminal import Terminal, is_watched
 from arsync.errors import FileError, describe
 from arsync.events import EventWriter
-from arsync.itemize import LineFormat, is_shown
+from arsync.itemize import LineFormat, escape_name, is_shown
 from arsync.model import (
     Change,
     Failure,
@@ -31,6 +31,7 @@ from arsync.model import (
     RunWarning,
     Side,
     WarningKind,
+    Why,
 )
 from arsync.options import OutputOptions, Preserve, SyncOptions
 from arsync.report import (
@@ -75,8 +76,9 @@ def keep_bits(preserve: Preserve) -> int:
 class TextTeller:
     """Tell people: names, a live view or rsync's progress lines, failures, a summary."""
 
-    def __init__(self, output: OutputOptions, sync_options: SyncOptions) -> None:
+    def __init__(self, output: OutputOptions, sync_options: SyncOptions, dst: bytes = b"") -> None:
         self._output = output
+        self._dst = dst
         self._unchanged = sync_options.report_unchanged
         self._format: LineFormat | None = None
         if output.out_format is not None and not output.quiet:
@@ -145,7 +147,9 @@ class TextTeller:
         if line_format is None:
             return []
         itemized, unchanged = line_format.itemized, self._unchanged
-        return [
+        new_root = changes and not changes[0].path and changes[0].why == Why.NEW
+        created = [f"created directory {escape_name(self._dst.rstrip(b'/'))}"] if new_root else []
+        return created + [
             line_format.line(change, root)
             for change in changes
             if is_shown(change, itemized=itemized, unchanged=unchanged)

@@ -50,7 +50,7 @@ def _tellers(sources: Sequence[bytes], dst: bytes, folded: Folded) -> list[Telle
     if output.json:
         tellers.append(EventTeller(output, folded.sync, sources, dst))
     else:
-        tellers.append(TextTeller(output, folded.sync))
+        tellers.append(TextTeller(output, folded.sync, dst))
     return tellers
 
 
