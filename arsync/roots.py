@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from arsync.errors import FileError, SelectionError, UsageError, describe, quoted
-from arsync.model import Failure, Op, Side
+from arsync.model import Op, Problem, ProblemKind, Side
 from arsync.mounts import walk_would_enter
 from arsync.options import SyncOptions
 from arsync.scan import Chain, Named, Start, Whole
@@ -81,45 +81,54 @@ class _Source:
 
 def resolve(
     sources: Sequence[bytes], dst: bytes, options: SyncOptions
-) -> tuple[list[Transfer], Target, list[Failure]]:
+) -> tuple[list[Transfer], Target, list[Problem]]:
     """Turn operands into roots.
 
     Args:
         sources: SRC operands as given; a trailing slash means the content of a directory.
         dst: the DST operand.
     Returns: transfers in the order given, with neighbours of one directory joined; the
-        destination; and a failure for each SRC that is not there.
+        destination; and a problem for each SRC that is not there, or that is a directory where
+        the options ask for none.
     Raises: SelectionError where SRC and DST cannot be used together; FileError where the
-        destination's parent is missing; UsageError for a path that -R cannot take.
+        destination's parent is missing; UsageError for operands that are missing or empty, and for
+        a path that -R cannot take.
     Source: rsync(1), "USAGE" and --relative.
     """
+    if not sources:
+        raise UsageError("no SRC is given")
+    if not all((*sources, dst)):
+        raise UsageError("an operand is empty: '.' is this directory")
     found: list[_Source] = []
-    failures: list[Failure] = []
+    problems: list[Problem] = []
     for operand in sources:
         one = _find(operand, options)
-        if isinstance(one, Failure):
-            failures.append(one)
+        if isinstance(one, Problem):
+            problems.append(one)
         else:
             found.append(one)
     if not found:
-        return [], Target(dst, missing=False), failures
+        return [], Target(dst, missing=False), problems
     target, alias = _find_target(found, len(sources), dst, options)
     for one in found:
         _refuse_copy_into_itself(one, target, alias, options)
-    return _join(found, alias), target, failures
+    return _join(found, alias), target, problems
 
 
 # ------------------------------------------------------------------------- SRC
 
 
-def _find(operand: bytes, options: SyncOptions) -> _Source | Failure:
+def _find(operand: bytes, options: SyncOptions) -> _Source | Problem:
     try:
         path_stat = os.stat(operand) if _names_content(operand) else os.lstat(operand)
         if _names_content(operand) and not stat.S_ISDIR(path_stat.st_mode):
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
     except OSError as error:
-        return Failure(operand, Op.STAT, error.errno or errno.EIO, Side.SRC)
+        number = error.errno or errno.EIO
+        return Problem(operand, ProblemKind.FAILED, Op.STAT, Side.SRC, number)
     is_dir = stat.S_ISDIR(path_stat.st_mode)
+    if is_dir and not (options.preserve.recursive or options.preserve.dirs):
+        return Problem(operand, ProblemKind.SKIPPED, Op.NONE, Side.SRC, 0)
     if options.relative:
         root, names = _split_relative(operand)
         # rsync takes the dot of ./a for a directory on the way

@@ -1,0 +1,167 @@
+"""Whether a walk of one directory would come into another, on real mounts and bind mounts."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+
+from arsync.mounts import walk_would_enter
+from tests.kit.children import become_nobody, in_child
+from tests.requirements import SEARCH_PATH, need_root, need_unprivileged
+
+
+@contextmanager
+def mounted(*arguments: str | Path) -> Iterator[None]:
+    """Mount for the length of a block; the last argument is where."""
+    environment = {**os.environ, "PATH": SEARCH_PATH}
+    subprocess.run(["mount", *map(os.fspath, arguments)], env=environment, check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", os.fspath(arguments[-1])], env=environment, check=True)
+
+
+def enters(src: Path, dst: Path, *, one_file_system: bool = False) -> bool:
+    """Ask the question of two paths."""
+    return walk_would_enter(os.fsencode(src), os.fsencode(dst), one_file_system=one_file_system)
+
+
+def directories(root: Path, *names: str) -> list[Path]:
+    """Make directories and return their paths."""
+    for name in names:
+        (root / name).mkdir(parents=True, exist_ok=True)
+    return [root / name for name in names]
+
+
+def test_a_walk_enters_itself_and_what_is_below(tmp_path: Path) -> None:
+    """Not what is above, beside, or has a name that begins the same."""
+    top, below, beside, longer = directories(tmp_path, "a", "a/b/c", "x", "ab")
+    assert enters(top, top)
+    assert enters(top, below)
+    assert not enters(below, top)
+    assert not enters(top, beside)
+    assert not enters(top, longer)
+    assert enters(Path("/"), below)
+
+
+def test_what_is_missing_is_where_it_will_be_made(tmp_path: Path) -> None:
+    """The nearest directory above a destination that is not there stands for it."""
+    top, beside = directories(tmp_path, "a", "x")
+    (top / "file").touch()
+    assert enters(top, top / "new" / "newer")
+    assert enters(top, top / "file" / "below a file")
+    assert not enters(top, beside / "new")
+
+
+def test_symlinks_are_seen_through(tmp_path: Path) -> None:
+    """A destination through a symlink is where the symlink leads."""
+    top, beside = directories(tmp_path, "a", "x")
+    (beside / "in").symlink_to(top)
+    (top / "out").symlink_to(beside)
+    assert enters(top, beside / "in" / "new")
+    assert not enters(top, top / "out" / "new")
+
+
+def test_a_bind_mount_of_the_source_is_the_source(tmp_path: Path) -> None:
+    """A destination below a second place of the source is inside it."""
+    need_root()
+    src, below, place = directories(tmp_path, "src", "src/below", "place")
+    with mounted("--bind", src, place):
+        assert enters(src, place)
+        assert enters(src, place / "below")
+        assert enters(place, below)
+        assert not enters(below, place)
+
+
+def test_a_bind_mount_of_the_destination_inside_the_source(tmp_path: Path) -> None:
+    """The walk comes to the destination by its second place, unless it stays on its filesystem."""
+    need_root()
+    src, place, dst = directories(tmp_path, "src", "src/with space", "dst/deep")
+    with mounted("--bind", tmp_path / "dst", place):
+        assert enters(src, dst)
+        assert enters(src, dst / "new")
+        assert not enters(src, dst, one_file_system=True)
+        assert not enters(dst, src)
+
+
+def test_a_bind_mount_of_another_part_is_no_danger(tmp_path: Path) -> None:
+    """What is mounted inside the source holds neither the destination nor anything above it."""
+    need_root()
+    src, place, other, dst = directories(tmp_path, "src", "src/place", "other", "dst")
+    with mounted("--bind", other, place):
+        assert not enters(src, dst)
+        assert enters(src, other)
+
+
+def test_a_destination_on_its_own_filesystem_inside_the_source(tmp_path: Path) -> None:
+    """A mount point in the source is entered, but for -x."""
+    need_root()
+    src, place = directories(tmp_path, "src", "src/disk")
+    with mounted("-t", "tmpfs", "none", place):
+        assert enters(src, place)
+        assert enters(src, place / "new")
+        assert not enters(src, place, one_file_system=True)
+
+
+def test_what_a_mount_hides_is_not_entered(tmp_path: Path) -> None:
+    """The destination lies below a mount point; the walk sees what is mounted there instead."""
+    need_root()
+    src, hidden, place = directories(tmp_path, "src", "src/d/hidden", "place")
+    with mounted("--bind", hidden, place):
+        assert enters(src, place)
+        with mounted("-t", "tmpfs", "none", src / "d"):
+            assert not enters(src, place)
+
+
+def test_a_mount_below_one_that_was_mounted_over_it_is_not_entered(tmp_path: Path) -> None:
+    """The longest mount point is not what is seen where another mount hides it."""
+    need_root()
+    src, inner, dst = directories(tmp_path, "src", "src/d/inner", "dst")
+    with ExitStack() as stack:
+        stack.enter_context(mounted("--bind", dst, inner))
+        assert enters(src, dst)
+        stack.enter_context(mounted("-t", "tmpfs", "none", src / "d"))
+        inner.mkdir()
+        assert not enters(src, dst)
+        assert enters(src, inner)
+
+
+def test_of_two_mounts_at_one_place_the_last_is_seen(tmp_path: Path) -> None:
+    """What is below the upper one is not entered."""
+    need_root()
+    src, place, one, other = directories(tmp_path, "src", "src/d", "one", "other")
+    with mounted("--bind", one, place), mounted("--bind", other, place):
+        assert enters(src, other)
+        assert not enters(src, one)
+
+
+def test_a_directory_that_cannot_be_looked_into_is_where_it_is(tmp_path: Path) -> None:
+    """Without permission for it, the destination is not taken for something above it."""
+    need_unprivileged()
+    src, shut = directories(tmp_path, "src", "src/shut")
+    for directory in (tmp_path, *tmp_path.parents[:-2]):
+        os.chmod(directory, os.stat(directory).st_mode | 0o011)
+    shut.chmod(0)
+
+    def ask() -> list[bool]:
+        become_nobody()
+        return [enters(src, shut / "new"), enters(shut, src / "other")]
+
+    try:
+        assert in_child(ask) == [True, False]
+    finally:
+        shut.chmod(0o755)
+
+
+@pytest.mark.parametrize("name", ["new line\n", "tab\t", "back\\slash", "\\040"])
+def test_names_that_mountinfo_escapes(tmp_path: Path, name: str) -> None:
+    """Blanks, tabs, line ends and backslashes in mount points are read as they are."""
+    need_root()
+    src, place, dst = directories(tmp_path, "src", f"src/{name}", "dst")
+    with mounted("--bind", dst, place):
+        assert enters(src, dst)
