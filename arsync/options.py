@@ -89,7 +89,7 @@ class Preserve:
         dirs: -d, directories without what is in them.
         links, hard_links, devices, specials: -l, -H, --devices, --specials.
         perms, times, group, owner: -p, -t, -g, -o.
-        acls, xattrs, atimes: -A (needs perms), -X, -U.
+        acls, xattrs, atimes: -A, -X, -U.
         omit_dir_times, omit_link_times: -O, -J; they take directories or symlinks out of times.
     """
 
@@ -275,8 +275,6 @@ class SyncOptions:
         Raises: UsageError that names the option.
         """
         _check_range("one_file_system", self.one_file_system)
-        if self.preserve.acls and not self.preserve.perms:
-            raise UsageError("--acls needs --perms: an ACL's mask is part of the mode")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,10 +22,8 @@ from arsync.execute import Lanes, join_all
 from arsync.model import (
     Change,
     Counts,
-    Failure,
     PhaseTime,
     Problem,
-    ProblemKind,
     Progress,
     Report,
     Why,
@@ -152,10 +150,9 @@ class _Run:
             raise self._error
 
     def _sync_all(self, sources: Sequence[bytes], dst: bytes, stack: ExitStack) -> None:
-        transfers, target, failures = resolve(sources, dst, self._options)
-        for failure in failures:
-            self._report.add_failure(failure)
-            self._tell_failure(failure)
+        transfers, target, problems = resolve(sources, dst, self._options)
+        if problems:
+            self._tell_problems(problems, b"", b"")
         if not transfers:
             return
         self._dst = target.root
@@ -344,10 +341,7 @@ class _Run:
         """Take back a unit with its outcome: everything a checkpoint needs is in it."""
         batch = unit.batch
         if batch.problem_count:
-            problems = list(batch.problems())
-            self._report.add_problems(problems, self._src, self._dst)
-            if self._listener.problems:
-                self._listener.problems(problems, self._src, self._dst)
+            self._tell_problems(list(batch.problems()), self._src, self._dst)
         if self._listener.changes and unit.phase is not Phase.FINISH:
             changes = batch.changes(unchanged=self._options.report_unchanged)
             self._listener.changes(self._with_new_root(changes), self._src)
@@ -361,12 +355,10 @@ class _Run:
                 yield first if first.path else first._replace(why=Why.NEW)
         yield from changes
 
-    def _tell_failure(self, failure: Failure) -> None:
+    def _tell_problems(self, problems: Sequence[Problem], src: bytes, dst: bytes) -> None:
+        self._report.add_problems(problems, src, dst)
         if self._listener.problems:
-            problem = Problem(
-                failure.path, ProblemKind.FAILED, failure.op, failure.side, failure.errno
-            )
-            self._listener.problems([problem], b"", b"")
+            self._listener.problems(problems, src, dst)
 
     def _counts(self) -> Counts:
         with self._lock:

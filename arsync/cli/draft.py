@@ -135,8 +135,6 @@ class Draft:
         for name in ("xattrs", "atimes", "hard_links"):
             flags[name] = self.counts.get(name, 0) > 0
         flags["temp_dir"] = None if self.temp_dir is None else os.fsencode(self.temp_dir)
-        if self.flags.get("acls") and not self.flags.get("perms"):
-            raise UsageError("--acls cannot be used with --no-perms: an ACL is part of the mode")
         return SyncOptions(
             preserve=Preserve(**_of(_PRESERVE, flags)),
             links=LinkPolicy(**_of(_LINKS, flags)),

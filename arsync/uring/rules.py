@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from arsync.model import Keep
 from arsync.modes import CopyBits, ModeRule
-from arsync.options import Preserve, SyncOptions
+from arsync.options import SyncOptions
 from arsync.owners import IdMap
 from arsync.uring._native import ffi, lib
 
@@ -78,7 +78,7 @@ class Rules:
         self.raw: CData = ffi.new(
             "struct ar_rules *",
             {
-                "keep": _keep(options.preserve) | (lib.AR_AS_ROOT if identity.is_root else 0),
+                "keep": _keep(options) | (lib.AR_AS_ROOT if identity.is_root else 0),
                 "umask": identity.umask,
                 "granule_ns": granule_ns,
                 "group_count": lib.AR_NONE if identity.is_root else len(identity.groups),
@@ -90,7 +90,8 @@ class Rules:
         )
 
 
-def _keep(preserve: Preserve) -> int:
+def _keep(options: SyncOptions) -> int:
+    preserve = options.preserve
     wanted = {
         Keep.PERMS: preserve.perms,
         Keep.OWNER: preserve.owner,
@@ -103,7 +104,8 @@ def _keep(preserve: Preserve) -> int:
         Keep.ACLS: preserve.acls,
         Keep.XATTRS: preserve.xattrs,
         Keep.ATIMES: preserve.atimes,
-        Keep.DIRS: preserve.recursive or preserve.dirs,
+        # -R makes the directories on the way, whatever is copied below them
+        Keep.DIRS: preserve.recursive or preserve.dirs or options.relative,
         Keep.OMIT_DIR_TIMES: preserve.omit_dir_times,
         Keep.OMIT_LINK_TIMES: preserve.omit_link_times,
     }

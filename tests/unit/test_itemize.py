@@ -434,7 +434,7 @@ def test_time_out_of_range_is_a_number() -> None:
 @pytest.mark.parametrize("text", ["%z", "%h", "%a", "%m", "%u", "%P", "%c", "50%", "%-5", "%'"])
 def test_unknown_escapes_are_refused(text: str) -> None:
     """What cannot be filled is a usage error that names escape and option."""
-    with pytest.raises(UsageError, match="--log-file-format: .%"):
+    with pytest.raises(UsageError, match=r"--log-file-format: .%"):
         LineFormat(text, ARCHIVE, option="--log-file-format")
 
 

@@ -70,12 +70,6 @@ def test_a_buffer_larger_than_the_memory_is_refused() -> None:
         EngineOptions(buffer_bytes=32 << 20, memory_bytes=16 << 20)
 
 
-def test_acls_need_permissions() -> None:
-    """ACLs without permissions are refused: the ACL's mask is part of the mode."""
-    with pytest.raises(UsageError, match="--acls"):
-        SyncOptions(preserve=Preserve(acls=True))
-
-
 def test_an_empty_temp_dir_is_refused() -> None:
     """An empty --temp-dir is not the current directory."""
     with pytest.raises(UsageError, match="--temp-dir"):
