@@ -11,7 +11,7 @@ import pytest
 
 from arsync import roots
 from arsync.errors import FileError, SelectionError, UsageError
-from arsync.model import Failure, Op, Side
+from arsync.model import Op, Problem, ProblemKind, Side
 from arsync.options import ARCHIVE, Preserve, SyncOptions, WritePolicy
 from arsync.roots import Target, Transfer, resolve
 from arsync.scan import Chain, Named, Whole
@@ -96,8 +96,8 @@ def test_what_is_missing_is_a_failure_and_the_rest_goes_on() -> None:
     assert transfers == [Transfer(b".", (Named(b"", (b"file",)),))]
     assert target == Target(b"dst", missing=False)
     assert failures == [
-        Failure(b"gone", Op.STAT, errno.ENOENT, Side.SRC),
-        Failure(b"file/", Op.STAT, errno.ENOTDIR, Side.SRC),
+        Problem(b"gone", ProblemKind.FAILED, Op.STAT, Side.SRC, errno.ENOENT),
+        Problem(b"file/", ProblemKind.FAILED, Op.STAT, Side.SRC, errno.ENOTDIR),
     ]
 
 
@@ -151,7 +151,7 @@ def test_an_absolute_path_is_relative_to_the_root(tmp_path: Path) -> None:
 
 def test_relative_refuses_dots_that_lead_up() -> None:
     """What '..' would mean at the destination nobody can say."""
-    with pytest.raises(UsageError, match="with '..' in it"):
+    with pytest.raises(UsageError, match=r"with '\.\.' in it"):
         resolve([b"dir/sub/../a"], b"dst", RELATIVE)
 
 
@@ -281,3 +281,10 @@ def test_which_transfers_may_meet() -> None:
     assert c.may_meet(whole)
     assert a.may_meet(b)
     assert not a.may_meet(c)
+
+
+def test_without_recursion_a_directory_is_left_out_and_said() -> None:
+    """Neither -r nor -d: a problem that is no failure, and nothing to do."""
+    transfers, _, problems = resolve([b"dir"], b"dst", SyncOptions(preserve=Preserve()))
+    assert transfers == []
+    assert problems == [Problem(b"dir", ProblemKind.SKIPPED, Op.NONE, Side.SRC, 0)]
