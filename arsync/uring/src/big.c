@@ -143,7 +143,7 @@ static int start(struct ar_lane *lane, struct ar_big *big, int *op)
 	big->shared = false;
 	if (err)
 		return err;
-	if (ar_method_shares(lane, AR_METHOD_REFLINK, big->page->dev) || big->method == AR_METHOD_REFLINK) {
+	if ((lane->cfg.flags & AR_LANE_REFLINK) || big->method == AR_METHOD_REFLINK) {
 		err = ar_method_share(lane, AR_METHOD_REFLINK, big->page->dev, big->src_fd,
 				      big->dst_fd, big->row.size, &used, op);
 		if (err < 0)
@@ -419,6 +419,27 @@ static void write_on(struct pipeline *p, struct slot *slot)
 	p->lane->unsubmitted++;
 }
 
+/* on the ring where there is one; -EINVAL: not in this way */
+static int write_direct(struct pipeline *p, struct slot *slot)
+{
+	int err = 0;
+
+	ar_limit_take(p->lane, slot->len);
+	memset(slot->buf + slot->len, 0, p->block - slot->len);
+	if (ar_uses_ring(p->lane)) {
+		err = ar_fault(AR_OP_WRITE, NULL);
+		slot->done = 0;
+		if (!err)
+			write_on(p, slot);
+		return err;
+	}
+	uint32_t len = (slot->len + DIRECT_ALIGN - 1) / DIRECT_ALIGN * DIRECT_ALIGN;
+	err = sys_write_all(p->big->direct_fd, slot->buf, len, (off_t)slot->off);
+	if (!err)
+		p->lane->tally.done_bytes += slot->len;
+	return err;
+}
+
 static void write_block(struct pipeline *p, struct slot *slot)
 {
 	struct ar_lane *lane = p->lane;
@@ -426,17 +447,12 @@ static void write_block(struct pipeline *p, struct slot *slot)
 	bool sparse = (big->row.flags & AR_ROW_SPARSE) || (lane->cfg.flags & AR_LANE_SPARSE);
 
 	slot->state = SLOT_FREE;
-	if (big->direct_fd >= 0 && ar_uses_ring(lane) && !sparse) {
-		int err = ar_fault(AR_OP_WRITE, NULL);
-		if (err) {
+	if (big->direct_fd >= 0 && !sparse) {
+		int err = write_direct(p, slot);
+		if (err && err != -EINVAL)
 			fail(p, err, AR_OP_WRITE, 1);
+		if (err != -EINVAL)
 			return;
-		}
-		ar_limit_take(lane, slot->len);
-		memset(slot->buf + slot->len, 0, p->block - slot->len);
-		slot->done = 0;
-		write_on(p, slot);
-		return;
 	}
 	uint32_t flags = lane->cfg.flags;
 	if (sparse)	/* zeros in a file with holes are left out */

@@ -38,7 +38,6 @@ static void wait_for_release(void)
 	pthread_cond_broadcast(&fault.moved);
 	while (fault.releases == seen)
 		pthread_cond_wait(&fault.moved, &fault.lock);
-	fault.paused--;
 }
 
 int ar_fault_hit(int op, size_t *len)
@@ -90,6 +89,7 @@ void ar_fault_clear(void)
 	atomic_store(&ar_fault_armed, 0);
 	pthread_mutex_lock(&fault.lock);
 	fault.op = AR_OP_NONE;
+	fault.paused = 0;
 	fault.releases++;
 	pthread_cond_broadcast(&fault.moved);
 	pthread_mutex_unlock(&fault.lock);
@@ -127,6 +127,7 @@ int ar_fault_wait(int op, int timeout_ms)
 void ar_fault_resume(void)
 {
 	pthread_mutex_lock(&fault.lock);
+	fault.paused = 0;	/* at once: the next wait is for the next pause */
 	fault.releases++;
 	pthread_cond_broadcast(&fault.moved);
 	pthread_mutex_unlock(&fault.lock);

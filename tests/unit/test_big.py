@@ -1,0 +1,289 @@
+"""Files that all lanes copy together: sizes, holes, methods, faults, on both engines."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from arsync.model import Method, Op
+from arsync.uring.faults import FOREVER, Action, counted, fault, passes
+from tests.kit import Fifo, File, Pattern, Sparse, Symlink, Tree, assert_same, make
+from tests.kit.filesystems import Filesystems, filesystem
+from tests.kit.syncing import (
+    BIG,
+    CHUNK,
+    assert_hashed,
+    litter,
+    open_descriptors,
+    run,
+    single,
+)
+from tests.requirements import need_root, need_uring
+
+MIB = 1 << 20
+TIB = 1 << 40
+NS = 1_700_000_000_123_456_789
+
+
+@pytest.fixture(params=["uring", "sync"])
+def engine(request: pytest.FixtureRequest) -> str:
+    """Run the test once on each engine."""
+    if request.param == "uring":
+        need_uring()
+    return str(request.param)
+
+
+@pytest.fixture
+def no_litter(tmp_path: Path) -> Iterator[None]:
+    """Fail when a test leaves a temporary name or a descriptor."""
+    before = open_descriptors()
+    yield
+    assert litter(tmp_path) == []
+    assert open_descriptors() == before
+
+
+pytestmark = pytest.mark.usefixtures("no_litter")
+
+
+def one_file(where: Path, content: Pattern | Sparse) -> tuple[Path, Path]:
+    """Make a source of one file."""
+    make(Tree({"f": File(content, mtime_ns=NS)}), where / "src")
+    return where / "src", where / "dst"
+
+
+@pytest.mark.parametrize("size", [BIG - 1, BIG, BIG + 1, BIG + CHUNK + 4097])
+def test_sizes_around_the_bound(tmp_path: Path, engine: str, size: int) -> None:
+    """One lane or all: the same content and the same hash."""
+    src, dst = one_file(tmp_path, Pattern(size, 1))
+    ran = run(src, dst, engine=engine, cpu_count=3, copy_method="read_write")
+    assert (ran.code, ran.report.counts.done_bytes) == (0, size)
+    assert_same(src, dst)
+    assert_hashed(ran.changes[b"f"], (src / "f").read_bytes())
+
+
+@pytest.mark.parametrize("buffer_bytes", [4096, 12288, 64 << 20])
+@pytest.mark.parametrize("depth", [1, 3])
+def test_any_buffer_and_depth(tmp_path: Path, engine: str, buffer_bytes: int, depth: int) -> None:
+    """Blocks of odd sizes, a ring of one entry."""
+    src, dst = one_file(tmp_path, Pattern(BIG + 5, 1))
+    ran = run(
+        src,
+        dst,
+        engine=engine,
+        buffer_bytes=buffer_bytes,
+        queue_depth=depth,
+        copy_method="read_write",
+        cpu_count=2,
+    )
+    assert ran.code == 0
+    assert_same(src, dst)
+    assert_hashed(ran.changes[b"f"], (src / "f").read_bytes())
+
+
+SHAPES = {
+    "only hole": Sparse(BIG + 7),
+    "hole first": Sparse(BIG + 7, {BIG: b"end"}),
+    "hole last": Sparse(2 * BIG, {0: Pattern(MIB + 1)}),
+    "islands": Sparse(BIG + MIB, {at * 5 * MIB + at: b"x" * 9000 for at in range(7)}),
+}
+
+
+@pytest.mark.parametrize("inplace", [False, True])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_holes(filesystems: Filesystems, engine: str, shape: str, inplace: bool) -> None:
+    """Holes stay holes, and what stood in their place in an older file is gone."""
+    with filesystems.mount("ext4").directory() as where:
+        src, dst = one_file(where, SHAPES[shape])
+        make(Tree({"f": File(Pattern(9 * MIB), mtime_ns=1)}), dst)
+        ran = run(src, dst, engine=engine, inplace=inplace)
+        assert ran.code == 0
+        assert_same(src, dst, holes=True)
+        assert_hashed(ran.changes[b"f"], (src / "f").read_bytes())
+
+
+def test_a_hole_of_a_tebibyte(filesystems: Filesystems, engine: str) -> None:
+    """Neither read, nor written, nor hashed byte by byte."""
+    with filesystems.mount("ext4").directory() as where:
+        src, dst = one_file(where, Sparse(TIB, {TIB // 2: b"x"}))
+        ran = run(src, dst, engine=engine)
+        assert ran.code == 0
+        assert (dst / "f").stat().st_size == TIB
+        assert (dst / "f").stat().st_blocks < 100
+        with (dst / "f").open("rb") as file:
+            file.seek(TIB // 2)
+            assert file.read(3) == b"x\0\0"
+
+
+@pytest.mark.parametrize("kind", ["ext4", "xfs", "tmpfs"])
+@pytest.mark.parametrize(
+    ("method", "used"),
+    [
+        ("read_write", Method.READ_WRITE),
+        ("copy_file_range", Method.COPY_RANGE),
+        ("splice", Method.SPLICE),
+        ("direct", Method.DIRECT),
+    ],
+)
+def test_a_method_that_is_asked_for(
+    filesystems: Filesystems, engine: str, kind: str, method: str, used: Method
+) -> None:
+    """It is used, it says so, and only what passed through arsync has a hash."""
+    need_root()
+    with filesystems.mount(kind).directory() as where:
+        src, dst = one_file(where, Pattern(BIG + 4097, 1))
+        ran = run(src, dst, engine=engine, copy_method=method)
+        assert ran.code == 0
+        assert_same(src, dst)
+        assert ran.changes[b"f"].method == used
+        if used in (Method.READ_WRITE, Method.DIRECT):
+            assert_hashed(ran.changes[b"f"], (src / "f").read_bytes())
+        else:
+            assert ran.changes[b"f"].hash == b""
+
+
+def test_no_reflink(filesystems: Filesystems, engine: str) -> None:
+    """--reflink=never: the bytes are copied also where they could be shared."""
+    with filesystems.mount("xfs").directory() as where:
+        src, dst = one_file(where, Pattern(BIG, 1))
+        ran = run(src, dst, engine=engine, reflink="never")
+        assert ran.changes[b"f"].method != Method.REFLINK
+        assert_same(src, dst)
+
+
+@pytest.mark.parametrize("kind", ["xfs", "btrfs"])
+def test_reflink(filesystems: Filesystems, engine: str, kind: str) -> None:
+    """Shared as a whole, at once."""
+    with filesystems.mount(kind).directory() as where:
+        src, dst = one_file(where, Pattern(BIG, 1))
+        ran = run(src, dst, engine=engine, copy_method="reflink")
+        assert (ran.code, ran.changes[b"f"].method) == (0, Method.REFLINK)
+        assert_same(src, dst)
+
+
+@pytest.mark.parametrize("older", [0, 1, BIG - 9, 2 * BIG])
+def test_in_place(tmp_path: Path, engine: str, older: int) -> None:
+    """--inplace: the inode stays, and nothing of the old content."""
+    src, dst = one_file(tmp_path, Pattern(BIG + 3, 1))
+    make(Tree({"f": File(Pattern(older, 2), mtime_ns=1)}), dst)
+    inode = os.stat(dst / "f").st_ino
+    ran = run(src, dst, engine=engine, inplace=True, copy_method="read_write")
+    assert ran.code == 0
+    assert_same(src, dst)
+    assert os.stat(dst / "f").st_ino == inode
+
+
+@pytest.mark.parametrize("inplace", [False, True])
+@pytest.mark.parametrize("kind", ["link", "fifo", "directory"])
+def test_something_else_in_its_place(tmp_path: Path, engine: str, kind: str, inplace: bool) -> None:
+    """It is replaced, never written into."""
+    src, dst = one_file(tmp_path, Pattern(BIG, 1))
+    outside = tmp_path / "outside"
+    outside.write_bytes(b"outside")
+    old = {"link": Symlink(target=str(outside)), "fifo": Fifo(), "directory": {}}[kind]
+    make(Tree({"f": old}), dst)
+    ran = run(src, dst, engine=engine, inplace=inplace)
+    assert (ran.code, ran.problems) == (0, [])
+    assert_same(src, dst)
+    assert outside.read_bytes() == b"outside"
+
+
+def test_temporary_directory_on_another_filesystem(filesystems: Filesystems, engine: str) -> None:
+    """A rename cannot come from there: it is made beside its target after all."""
+    with (
+        filesystems.mount("ext4").directory() as where,
+        filesystems.mount("tmpfs").directory() as temp,
+    ):
+        src, dst = one_file(where, Pattern(BIG, 1))
+        ran = run(src, dst, engine=engine, temp_dir=os.fsencode(temp))
+        assert (ran.code, ran.problems) == (0, [])
+        assert_same(src, dst)
+        assert os.listdir(temp) == []
+
+
+@pytest.mark.parametrize("method", ["read_write", "copy_file_range", "splice", "direct"])
+def test_short_and_transient(filesystems: Filesystems, engine: str, method: str) -> None:
+    """Short calls are gone on with, passing errors tried again."""
+    with filesystems.mount("ext4").directory() as where:
+        src, dst = one_file(where, Pattern(BIG + 1, 1))
+        op = {"copy_file_range": Op.COPY_RANGE, "splice": Op.SPLICE}.get(method, Op.READ)
+        with fault(op, Action.SHORT, 300_001, count=FOREVER):
+            assert run(src, dst, engine=engine, copy_method=method).code == 0
+        assert_same(src, dst)
+        ops = {Op.WRITE, Op.READ} if op == Op.READ else {op}
+        for number, failing in enumerate([*sorted(ops), Op.OPEN_FILE, Op.CREATE, Op.RENAME]):
+            other = where / f"dst{number}"
+            with fault(failing, Action.ERROR, errno.ETIMEDOUT, count=2):
+                ran = run(src, other, **single(engine), copy_method=method)
+            assert (ran.code, ran.problems) == (0, []), failing
+            assert ran.report.counts.retries >= 1
+            assert_same(src, other)
+
+
+def test_a_lasting_error_is_not_forgotten_for_a_passing_one(tmp_path: Path, engine: str) -> None:
+    """While one lane tries again, another's failure stands: nothing with a gap gets a name."""
+    src, dst = one_file(tmp_path, Pattern(3 * BIG, 1))
+    for skip in range(0, 60, 7):
+        with fault(Op.WRITE, Action.ERROR, errno.EIO, skip=skip, count=1):
+            ran = run(src, dst, engine=engine, cpu_count=4, copy_method="read_write")
+        assert (ran.code, os.listdir(dst)) == (23, [])
+        assert [(path, error) for path, _, error in ran.failed] == [(b"f", errno.EIO)]
+
+
+def test_a_full_filesystem(tmp_path: Path, engine: str) -> None:
+    """Exit code 11, and nothing of the file stays."""
+    need_root()
+    src, _ = one_file(tmp_path, Pattern(BIG, 1))
+    with filesystem("ext4", size_bytes=24 * MIB) as small:
+        ran = run(src, small.path, engine=engine)
+        assert ran.code == 11
+        assert litter(small.path) == []
+        assert os.listdir(small.path) == ["lost+found"]
+
+
+BIG_OPS = (
+    Op.OPEN_FILE,
+    Op.OPEN_DIR,
+    Op.OPEN_TARGET,
+    Op.STAT,
+    Op.READ,
+    Op.SEEK,
+    Op.CREATE,
+    Op.WRITE,
+    Op.TRUNCATE,
+    Op.ALLOCATE,
+    Op.REFLINK,
+    Op.CHOWN,
+    Op.CHMOD,
+    Op.UTIMES,
+    Op.RENAME,
+    Op.MEMORY,
+)
+
+
+@pytest.mark.parametrize("op", BIG_OPS)
+def test_each_pass_of_each_operation_fails_once(tmp_path: Path, engine: str, op: Op) -> None:
+    """The run ends and says so, the old file stays or the new one is whole; the next run heals."""
+    src, dst = one_file(tmp_path, Sparse(BIG + 5, {0: Pattern(3 * MIB), BIG: b"end"}))
+    with counted():
+        assert run(src, dst, **single(engine)).code == 0
+        total = passes(op)
+    for skip in range(0, total, max(1, total // 6)):
+        os.unlink(dst / "f")
+        make(Tree({"f": File(b"old", mtime_ns=1)}), dst)
+        error = errno.ENOMEM if op == Op.MEMORY else errno.EIO
+        with fault(op, Action.ERROR, error, skip=skip):
+            ran = run(src, dst, **single(engine))
+        told = f"{op.name} {skip}: {ran.problems} {ran.error!r}"
+        assert litter(dst) == [], told
+        if (dst / "f").stat().st_size == 3:
+            assert ran.code != 0, told
+        else:
+            assert_same(src, dst, modes=False, owners=False, times=False)
+        if ran.code == 0:
+            assert_same(src, dst)
+        assert run(src, dst, **single(engine)).code == 0, told
+        assert_same(src, dst)
