@@ -29,6 +29,9 @@ __all__ = ["LiveView", "Meter"]
 _REDRAWS_PER_S: Final = 10
 _SPINNER: Final = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 _SPINNER_ASCII: Final = "|/-\\"
+_ECHO_COLUMNS: Final = 2
+"""Left free in each line: the terminal's own ^C there must not wrap, or a line is never erased."""
+
 _SMOOTHING_S: Final = 3.0
 _GAP: Final = "  "
 _BAR_MOST: Final = 40
@@ -194,7 +197,7 @@ class LiveView:
         from rich.text import Text
 
         with self._lock:
-            lines = self._meter.lines(self._console.width)
+            lines = self._meter.lines(max(self._console.width - _ECHO_COLUMNS, 1))
         return Text("\n".join(lines), no_wrap=True, overflow="crop")
 
 

@@ -188,9 +188,14 @@ def warning_text(warning: RunWarning) -> str:
 
 
 def joined(root: bytes, path: bytes) -> bytes:
-    """Return root and path as one path to show; a single dot for nothing at all."""
-    if not root or not path:
-        return root or path or b"."
+    """Return root and path as one path to show; a single dot for nothing at all.
+
+    What is below the current directory is shown as people write it: `a`, not `./a`.
+    """
+    if not path:
+        return root or b"."
+    if root in (b"", b"."):
+        return path
     return root + path if root.endswith(b"/") else root + b"/" + path
 
 

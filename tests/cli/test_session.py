@@ -1,0 +1,158 @@
+"""A session of a new user: what a person types and does, against the real process."""
+
+import os
+import pty
+import re
+import signal
+import struct
+import subprocess
+import sys
+import termios
+import time
+from fcntl import ioctl
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+TEMPORARY = re.compile(r"\.arsync\.[0-9a-f]{24}\..+")
+SLOWLY = "--bwlimit=256k"
+
+
+@pytest.fixture
+def where(tmp_path: Path) -> Path:
+    """Make a directory with a tree of 40 files and 640 KiB in it, called src."""
+    (tmp_path / "src/d").mkdir(parents=True)
+    for number in range(40):
+        (tmp_path / f"src/d/{number}").write_bytes(bytes([number]) * 16384)
+    return tmp_path
+
+
+def start(where: Path, *words: str, stdout: int = subprocess.PIPE) -> subprocess.Popen[bytes]:
+    """Start the program in a directory."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "arsync", *words],
+        cwd=where,
+        stdin=subprocess.DEVNULL,
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "LC_ALL": "C.UTF-8", "TERM": "xterm"},
+    )
+
+
+def finish(process: subprocess.Popen[bytes]) -> tuple[int, str, str]:
+    """Return the exit code and what was printed."""
+    out, err = process.communicate(timeout=60)
+    return process.returncode, os.fsdecode(out or b""), os.fsdecode(err)
+
+
+def wait_until_copying(where: Path) -> None:
+    """Return when a file has arrived in dst."""
+    deadline = time.monotonic() + 30
+    while not any(path.is_file() for path in (where / "dst").rglob("[0-9]*")):
+        assert time.monotonic() < deadline, "nothing was copied in 30 s"
+        time.sleep(0.01)
+
+
+def same(where: Path) -> bool:
+    """Tell whether every file of src is in dst."""
+    return all(
+        (where / "dst" / path.relative_to(where / "src")).read_bytes() == path.read_bytes()
+        for path in (where / "src").rglob("[0-9]*")
+    )
+
+
+def temporary_names(where: Path) -> list[str]:
+    """Return the names below dst that are not in src."""
+    known = {path.name for path in (where / "src").rglob("*")}
+    return [path.name for path in (where / "dst").rglob("*") if path.name not in known]
+
+
+def test_a_name_below_the_current_directory_is_told_as_it_is_written(where: Path) -> None:
+    """A message about DST `.` says 'd/0', not './d/0'."""
+    (where / "here/d/0/kept").mkdir(parents=True)
+    code, _, err = finish(start(where / "here", "-a", "../src/", "."))
+    assert code == 23
+    assert "'d/0'" in err
+    assert "./d" not in err
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_a_run_cleanly_and_the_next_run_finishes(where: Path, number: int) -> None:
+    """Exit code 20, one line, no temporary file; the same command then completes it."""
+    process = start(where, SLOWLY, "src/", "dst")
+    wait_until_copying(where)
+    process.send_signal(number)
+    assert finish(process) == (20, "", "arsync: interrupted\n")
+    assert temporary_names(where) == []
+    assert len(list((where / "dst/d").iterdir())) < 40
+    assert finish(start(where, "src/", "dst")) == (0, "", "")
+    assert same(where)
+
+
+def test_a_killed_run_leaves_only_its_own_names_and_the_next_run_finishes(where: Path) -> None:
+    """After SIGKILL whatever is not of src is called .arsync.<24 hex>.*; whole files are whole."""
+    process = start(where, SLOWLY, "src/", "dst")
+    wait_until_copying(where)
+    process.kill()
+    assert finish(process)[0] == -signal.SIGKILL
+    assert all(TEMPORARY.fullmatch(name) for name in temporary_names(where))
+    assert {path.stat().st_size for path in (where / "dst/d").glob("[0-9]*")} <= {16384}
+    assert finish(start(where, "src/", "dst")) == (0, "", "")
+    assert same(where)
+
+
+def test_two_runs_at_once_into_one_destination_both_succeed(where: Path) -> None:
+    """Neither trips over the other's files, and nothing is left of them."""
+    runs = [start(where, "src/", "dst") for _ in range(2)]
+    assert [finish(run) for run in runs] == [(0, "", "")] * 2
+    assert same(where)
+    assert temporary_names(where) == []
+
+
+def test_a_reader_that_goes_away_ends_the_run_without_a_word(where: Path) -> None:
+    """`arsync -v SRC DST | head -1` prints no traceback."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    process = start(where, "-v", "src/", "dst", stdout=writer)
+    os.close(writer)
+    code, _, err = finish(process)
+    assert (code, err) == (11, "")
+
+
+def test_bwlimit_limits(where: Path) -> None:
+    """640 KiB at 256 KiB a second take about two and a half seconds."""
+    began = time.monotonic()
+    assert finish(start(where, SLOWLY, "src/", "dst"))[0] == 0
+    assert 1.5 < time.monotonic() - began < 20
+
+
+def test_the_live_view_leaves_room_for_the_echo_of_ctrl_c(where: Path) -> None:
+    """At 40 columns no line of the view is longer than 38, the bar too: ^C would wrap it."""
+    shown = watched(where, 40)
+    lines = [line for line in re.split(r"[\r\n]+", shown) if "━" in line]
+    assert lines, shown
+    assert max(map(len, lines)) == 38
+    assert "copied 40 files" in shown
+
+
+def watched(where: Path, columns: int) -> str:
+    """Return what a run prints on a terminal, without its escape sequences."""
+    control, terminal = pty.openpty()
+    ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    process = start(where, SLOWLY, "src/", "dst", stdout=terminal)
+    os.close(terminal)
+    shown = b""
+    while piece := read_terminal(control):
+        shown += piece
+    os.close(control)
+    assert finish(process)[0] == 0
+    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.decode())
+
+
+def read_terminal(control: int) -> bytes:
+    """Read what there is; nothing once the program has gone."""
+    try:
+        return os.read(control, 65536)
+    except OSError:
+        return b""
