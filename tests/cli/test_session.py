@@ -7,12 +7,16 @@ import signal
 import struct
 import subprocess
 import sys
+import tempfile
 import termios
 import time
 from fcntl import ioctl
 from pathlib import Path
 
 import pytest
+
+from tests.kit.programs import run_arsync
+from tests.requirements import need_unprivileged
 
 ROOT = Path(__file__).parents[2]
 TEMPORARY = re.compile(r"\.arsync\.[0-9a-f]{24}\..+")
@@ -156,3 +160,17 @@ def read_terminal(control: int) -> bytes:
         return os.read(control, 65536)
     except OSError:
         return b""
+
+
+def test_a_destination_that_may_not_be_made_is_refused_as_by_rsync() -> None:
+    """Exit code 11 and a sentence about the destination; a dry run makes nothing and is fine."""
+    need_unprivileged()
+    with tempfile.TemporaryDirectory(prefix="arsync-test-") as name:  # pytest's own are root's
+        place = Path(name)
+        (place / "src").mkdir()
+        place.chmod(0o755)
+        refused = run_arsync(["-a", "src/", "dst"], cwd=place, as_nobody=True)
+        planned = run_arsync(["-an", "src/", "dst"], cwd=place, as_nobody=True)
+    assert refused.code == 11
+    assert refused.stderr == b"arsync: cannot make the destination 'dst': Permission denied\n"
+    assert (planned.code, planned.stderr) == (0, b"")
