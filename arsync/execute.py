@@ -12,6 +12,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from arsync.model import Counts, sum_tallies
@@ -20,7 +21,7 @@ from arsync.uring.batch import Batch
 from arsync.uring.executor import BigFile, Executor, ExecutorSettings, Limit, RingRefused
 from arsync.uring.rules import Rules
 
-__all__ = ["Lanes", "join_all"]
+__all__ = ["Lanes", "Worker", "join_all"]
 
 # What a lane takes of a big file at a time: a multiple of the hash chunk, a few milliseconds.
 _STRETCH_BYTES: Final = 16 << 20
@@ -49,18 +50,39 @@ class _Big:
 _Work = Callable[[Executor], None]
 
 
-def join_all(threads: Sequence[threading.Thread]) -> None:
+class Worker(threading.Thread):
+    """Be a thread that says itself when it has ended.
+
+    Python 3.11 takes a thread for ended when a signal interrupts a join of it.
+    """
+
+    def __init__(self, target: Callable[[], None], name: str = "") -> None:
+        super().__init__(target=target, name=name or None)
+        self.ended = threading.Event()
+
+    def run(self) -> None:
+        """Run the target."""
+        try:
+            super().run()
+        finally:
+            self.ended.set()
+
+
+def join_all(workers: Sequence[Worker]) -> None:
     """Wait for the end of all that were started, and only then raise what interrupted the wait.
 
     Raises: KeyboardInterrupt.
     """
     interrupt: KeyboardInterrupt | None = None
-    for thread in threads:
-        while thread.is_alive():
+    for worker in workers:
+        while worker.ident and not worker.ended.is_set():
             try:
-                thread.join()
+                worker.ended.wait()
             except KeyboardInterrupt as error:
                 interrupt = error
+    for worker in workers:
+        if worker.is_alive():
+            worker.join()
     if interrupt:
         raise interrupt
 
@@ -105,10 +127,9 @@ class Lanes:
         """The errno with which the kernel refused a ring, when it did."""
         cpus = sorted(os.sched_getaffinity(0))
         self._threads = [
-            threading.Thread(
-                target=self._run_lane,
-                args=(lane, cpus[lane % len(cpus)]),
-                name=f"arsync-lane-{lane}",
+            Worker(
+                partial(self._run_lane, lane, cpus[lane % len(cpus)]),
+                f"arsync-lane-{lane}",
             )
             for lane in range(count)
         ]
@@ -133,6 +154,8 @@ class Lanes:
         with self._lock:
             while self._under_way >= _UNITS_UNDER_WAY and not self._stopped:
                 self._room_is_there.wait()
+            if self._error:
+                raise self._error
             if self._error:
                 raise self._error
             if self._stopped:

@@ -10,22 +10,25 @@ back through `_Run._done`, the one place where its outcome is counted and told.
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
 from arsync.errors import ArsyncError, Interrupted, SelectionError, describe
-from arsync.execute import Lanes, join_all
+from arsync.execute import Lanes, Worker, join_all
 from arsync.model import (
     Change,
     Counts,
+    Op,
     PhaseTime,
     Problem,
     Progress,
     Report,
+    Side,
     Why,
     sum_tallies,
 )
@@ -275,14 +278,14 @@ class _Run:
                 errors.append(error)
 
         threads = [
-            threading.Thread(target=work, name=f"arsync-scan-{number}")
-            for number in range(self._engine.scan_threads)
+            Worker(work, f"arsync-scan-{number}") for number in range(self._engine.scan_threads)
         ]
         try:
             for thread in threads:
                 thread.start()
             for thread in threads:
-                thread.join()
+                thread.ended.wait()
+            join_all(threads)
         except BaseException:
             walk.stop()
             if self._lanes:
@@ -341,7 +344,8 @@ class _Run:
         """Take back a unit with its outcome: everything a checkpoint needs is in it."""
         batch = unit.batch
         if batch.problem_count:
-            self._tell_problems(list(batch.problems()), self._src, self._dst)
+            problems = self._failed_directories.without_consequences(batch.problems())
+            self._tell_problems(problems, self._src, self._dst)
         if self._listener.changes and unit.phase is not Phase.FINISH:
             changes = batch.changes(unchanged=self._options.report_unchanged)
             self._listener.changes(self._with_new_root(changes), self._src)
@@ -396,6 +400,32 @@ class _Run:
             dry_run=self._dry_run,
         )
         return self._report.finish(end)
+
+
+class _FailedDirectories:
+    """Know which directories could not be made, so that what is below them is not told again."""
+
+    _MAKING = frozenset({Op.MKDIR, Op.OPEN_TARGET, Op.RENAME, Op.RMDIR})
+
+    def __init__(self) -> None:
+        self._paths: set[bytes] = set()
+
+    def without_consequences(self, problems: Iterable[Problem]) -> list[Problem]:
+        """Return the problems that are not the mere absence of such a directory."""
+        told = []
+        for problem in problems:
+            if problem.side == Side.DST and problem.op in self._MAKING:
+                if problem.op == Op.OPEN_TARGET and self._is_missing(problem):
+                    continue
+                self._paths.add(problem.path)
+            told.append(problem)
+        return told
+
+    def _is_missing(self, problem: Problem) -> bool:
+        if problem.errno != errno.ENOENT:
+            return False
+        parts = problem.path.split(b"/")
+        return any(b"/".join(parts[:depth]) in self._paths for depth in range(1, len(parts) + 1))
 
 
 class _Timer:

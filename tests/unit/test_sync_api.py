@@ -18,7 +18,7 @@ import arsync
 import arsync.sync
 from arsync import Interrupted, Listener, Progress, Report, SyncOptions
 from arsync.errors import FileError, SelectionError, UsageError
-from arsync.execute import join_all
+from arsync.execute import Worker, join_all
 from arsync.model import Change, Method, Op, Problem, ProblemKind
 from arsync.options import Preserve, WritePolicy
 from arsync.uring.faults import FOREVER, fault, paused_at
@@ -113,7 +113,7 @@ def test_two_runs_at_the_same_time(src: Path, tmp_path: Path) -> None:
     """Each has its own lanes and its own numbers."""
     reports: list[Report] = []
     threads = [
-        threading.Thread(target=lambda at=at: reports.append(arsync.sync(f"{src}/", tmp_path / at)))
+        Worker(lambda at=at: reports.append(arsync.sync(f"{src}/", tmp_path / at)))
         for at in ("one", "two")
     ]
     for thread in threads:
@@ -352,6 +352,12 @@ def test_a_signal_while_the_walk_stands_still(tmp_path: Path) -> None:
         helper.join()
 
 
+def start_and_join(thread: Worker) -> None:
+    """Start a thread and wait for it."""
+    thread.start()
+    join_all([thread])
+
+
 def test_an_interrupted_wait_goes_on_to_its_end() -> None:
     """A thread that is still at work when Ctrl-C comes is waited for; then it is said."""
     handled = threading.Event()
@@ -367,11 +373,10 @@ def test_an_interrupted_wait_goes_on_to_its_end() -> None:
 
     never = threading.Event()
     before = signal.signal(signal.SIGINT, handle)
-    thread = threading.Thread(target=work)
+    thread = Worker(work)
     try:
         with pytest.raises(KeyboardInterrupt):
-            thread.start()
-            join_all([thread])
+            start_and_join(thread)
     finally:
         signal.signal(signal.SIGINT, before)
     assert not thread.is_alive()
