@@ -352,36 +352,6 @@ def test_a_signal_while_the_walk_stands_still(tmp_path: Path) -> None:
         helper.join()
 
 
-def start_and_join(thread: Worker) -> None:
-    """Start a thread and wait for it."""
-    thread.start()
-    join_all([thread])
-
-
-def test_an_interrupted_wait_goes_on_to_its_end() -> None:
-    """A thread that is still at work when Ctrl-C comes is waited for; then it is said."""
-    handled = threading.Event()
-
-    def handle(*_: object) -> None:
-        handled.set()
-        raise KeyboardInterrupt
-
-    def work() -> None:
-        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
-        handled.wait()
-        never.wait(timeout=0.2)
-
-    never = threading.Event()
-    before = signal.signal(signal.SIGINT, handle)
-    thread = Worker(work)
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            start_and_join(thread)
-    finally:
-        signal.signal(signal.SIGINT, before)
-    assert not thread.is_alive()
-
-
 # ------------------------------------------------------------ without rights
 
 
