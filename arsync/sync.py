@@ -122,6 +122,7 @@ class _Run:
         self._src = b""
         self._dst = b""
         self._made_target = False
+        self._failed_directories = _FailedDirectories()
         self._error: BaseException | None = None
 
     def run(self, sources: Sequence[bytes], dst: bytes) -> Report:

@@ -187,7 +187,7 @@ static int make_directory(struct ar_lane *lane, struct folder *folder, int *op)
 	struct dst_path p = path_of_pair(lane->batch, folder->pair);
 	int parent_fd = ar_lane_parent(lane, p.path, p.parent_len);
 
-	*op = AR_OP_OPEN_DIR;
+	*op = AR_OP_OPEN_TARGET;
 	if (parent_fd < 0)
 		return parent_fd;
 	folder->umask = ar_folder_umask(lane, parent_fd);
