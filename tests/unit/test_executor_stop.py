@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import threading
@@ -11,10 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from arsync import execute
 from arsync.errors import Interrupted
 from arsync.model import Op
 from arsync.uring.faults import FOREVER, Action, fault, paused_at
-from tests.kit import File, HardLink, Pattern, Tree, assert_same, make
+from tests.kit import Dir, File, HardLink, Pattern, Tree, assert_same, make
 from tests.kit.syncing import litter, open_descriptors, run
 from tests.requirements import need_uring
 
@@ -118,10 +120,27 @@ def test_a_bandwidth_limit_does_not_hold_up_an_interrupt(
     assert time.monotonic() - begin < 5
 
 
+def test_the_walk_ends_with_the_lanes(
+    tmp_path: Path, engine: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When nothing more can be written, nobody walks the rest of the tree."""
+    monkeypatch.setattr(execute, "_UNITS_UNDER_WAY", 2)
+    src, dst = tmp_path / "src", tmp_path / "dst"
+    deep = {b"/".join([b"d"] * depth): Dir() for depth in range(1, 301)}
+    files = {path + b"/f": File(b"f") for path in deep}
+    make(Tree.flat({**deep, **files}), src)
+    with fault(Op.WRITE, Action.ERROR, errno.ENOSPC, count=FOREVER):
+        ran = run(src, dst, engine=engine)
+    assert ran.code == 11
+    assert ran.report.counts.found_dirs < 301
+    assert run(src, dst, engine=engine).code == 0
+    assert_same(src, dst)
+
+
 def test_a_lane_that_ends_badly_ends_the_run(tmp_path: Path, engine: str) -> None:
     """A full disk on one lane stops the others and the walk; a second run in the process works."""
     src, dst = many_files(tmp_path, big=False)
-    with fault(Op.WRITE, Action.ERROR, 28, skip=50, count=FOREVER):
+    with fault(Op.WRITE, Action.ERROR, errno.ENOSPC, skip=50, count=FOREVER):
         ran = run(src, dst, engine=engine)
     assert ran.code == 11
     assert litter(dst) == []

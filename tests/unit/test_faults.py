@@ -653,7 +653,7 @@ def test_each_pass_of_each_operation_fails_once(tmp_path: Path, engine: str, op:
         assert run(src, dst, **settings).code == 0
         total = passes(op)
     assert_same(src, dst)
-    step = max(1, total // 24)
+    step = max(1, total // 12)
     error = errno.ENOMEM if op == Op.MEMORY else errno.EIO
     for skip in range(0, total, step):
         shutil.rmtree(dst)
