@@ -112,7 +112,7 @@ def resolve(
     target, alias = _find_target(found, len(sources), dst, options)
     for one in found:
         _refuse_copy_into_itself(one, target, alias, options)
-    return _join(found, alias), target, problems
+    return _join(found, alias, recursive=options.preserve.recursive), target, problems
 
 
 # ------------------------------------------------------------------------- SRC
@@ -120,7 +120,8 @@ def resolve(
 
 def _find(operand: bytes, options: SyncOptions) -> _Source | Problem:
     try:
-        path_stat = os.stat(operand) if _names_content(operand) else os.lstat(operand)
+        followed = _names_content(operand) or options.links.copy_links
+        path_stat = os.stat(operand) if followed else os.lstat(operand)
         if _names_content(operand) and not stat.S_ISDIR(path_stat.st_mode):
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
     except OSError as error:
@@ -239,10 +240,12 @@ def _same_file(one: bytes, other: bytes) -> bool:
 # ------------------------------------------------------------------- transfers
 
 
-def _join(found: Sequence[_Source], alias: bytes | None) -> list[Transfer]:
+def _join(found: Sequence[_Source], alias: bytes | None, *, recursive: bool) -> list[Transfer]:
     """Make transfers; names of one directory that follow each other share a root."""
     transfers: list[Transfer] = []
-    for source in found:
+    for index, source in enumerate(found):
+        if recursive and _is_covered(source, found[:index], found[index + 1 :]):
+            continue
         start = _start(source, alias)
         last = transfers[-1] if transfers else None
         if last and last.root == source.root and not source.is_whole:
@@ -250,6 +253,17 @@ def _join(found: Sequence[_Source], alias: bytes | None) -> list[Transfer]:
         else:
             transfers.append(Transfer(source.root, (start,)))
     return transfers
+
+
+def _is_covered(source: _Source, before: Sequence[_Source], after: Sequence[_Source]) -> bool:
+    """Tell whether the walk of another source of the same root comes to this one."""
+    for other in (*before, *after):
+        depth = len(other.names)
+        if other.root != source.root or not depth or source.names[:depth] != other.names:
+            continue
+        if depth < len(source.names) or other in before:
+            return True
+    return False
 
 
 def _start(source: _Source, alias: bytes | None) -> Start:

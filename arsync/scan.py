@@ -68,6 +68,11 @@ Start = Whole | Named | Chain
 
 
 @dataclass(frozen=True)
+class _Chains:
+    chains: tuple[Chain, ...]
+
+
+@dataclass(frozen=True)
 class _End:
     parent: Batch
     start: Named
@@ -90,7 +95,7 @@ class _Rest:
     giant: GiantDirectory
 
 
-_Task = Whole | Named | Chain | _End | _Children | _Rest
+_Task = Whole | Named | _Chains | _End | _Children | _Rest
 
 Receiver = Callable[[Batch, Sequence[Batch]], None]
 """Take a compared batch, and those whose directories must be there before its own."""
@@ -122,7 +127,12 @@ class Walk:
         self._rules = rules
         self._receive = receive
         self._changed = threading.Condition()
-        self._frontier: list[_Task] = list(reversed(starts))
+        chains = tuple(start for start in starts if isinstance(start, Chain))
+        self._frontier: list[_Task] = [
+            start for start in reversed(starts) if not isinstance(start, Chain)
+        ]
+        if chains:
+            self._frontier.append(_Chains(chains))
         self._pending = 0
         self._busy = 0
         self._threads = threads
@@ -200,8 +210,8 @@ class Walk:
             self._changed.notify()
 
     def _scan(self, tasks: list[_Task]) -> None:
-        if isinstance(tasks[0], Chain):
-            self._scan_chain(tasks[0])
+        if isinstance(tasks[0], _Chains):
+            self._scan_chains(tasks[0])
             return
         batch, left = self._scan_one(tasks)
         if batch.child_count:
@@ -220,18 +230,33 @@ class Walk:
         self._receive(batch, parents)
         return batch, left
 
-    def _scan_chain(self, chain: Chain) -> None:
-        parent: Batch | None = None
-        for depth, name in enumerate(chain.above):
-            with_own = chain.with_root and not depth
-            step = Named(b"/".join(chain.above[:depth]), (name,), with_own=with_own)
-            batch, _ = self._scan_one([_End(parent, step) if parent else step])
-            if not batch.child_count:
-                return
-            batch.make_children_shallow()
-            parent, _ = self._scan_one([_Children(batch, 0, 1)])
-        if parent:
-            self._push([_End(parent, chain.end)])
+    def _scan_chains(self, chains: _Chains) -> None:
+        """Make the directories on the way, each of them once, and go on below them."""
+        made: dict[tuple[bytes, ...], Batch] = {}
+        for chain in chains.chains:
+            parent: Batch | None = None
+            for depth in range(len(chain.above)):
+                way = chain.above[: depth + 1]
+                if way not in made:
+                    batch = self._scan_link(way, parent, with_own=chain.with_root and not made)
+                    if batch is None:
+                        break
+                    made[way] = batch
+                parent = made[way]
+            else:
+                if parent:
+                    self._push([_End(parent, chain.end)])
+
+    def _scan_link(
+        self, way: tuple[bytes, ...], parent: Batch | None, *, with_own: bool
+    ) -> Batch | None:
+        """Make one directory on the way; None where the source has no directory there."""
+        step = Named(b"/".join(way[:-1]), way[-1:], with_own=with_own)
+        batch, _ = self._scan_one([_End(parent, step) if parent else step])
+        if not batch.child_count:
+            return None
+        batch.make_children_shallow()
+        return self._scan_one([_Children(batch, 0, 1)])[0]
 
     def _patiently(self, task: _Task, batch: Batch) -> list[_Task]:
         """Fill the batch; where descriptors run out, wait for lanes to give some back.

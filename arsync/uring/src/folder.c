@@ -141,6 +141,23 @@ static int open_source(struct ar_lane *lane, struct folder *folder, int *op)
 	return AR_MIN(folder->src_fd, 0);
 }
 
+/*
+ * Whether what is made in a directory gets its group is decided by its setgid bit:
+ * it is as it shall be before the first entry, where modes are kept.
+ */
+static void settle_setgid(struct ar_lane *lane, struct folder *folder)
+{
+	const struct ar_row *self = &ar_src_page(lane->batch, folder->pair)->self;
+	struct ar_want want;
+	struct stat st;
+
+	if (!(lane->rules->keep & AR_KEEP_PERMS) || (folder->pair->flags & AR_PAIR_NAMED))
+		return;
+	ar_folder_want(lane, folder, self, NULL, &want);
+	if (!sys_fstat(folder->dst_fd, &st) && (st.st_mode ^ want.mode) & S_ISGID)
+		(void)sys_fchmod(folder->dst_fd, (st.st_mode ^ S_ISGID) & 07777);
+}
+
 /* a directory that someone else wrote may deny its own owner to work in it */
 static void let_owner_in(struct ar_lane *lane, struct folder *folder)
 {
@@ -179,6 +196,8 @@ static int make_staged(struct ar_lane *lane, struct folder *folder, int parent_f
 		return err;
 	folder->staged = true;
 	folder->dst_fd = sys_open(AR_OP_OPEN_TARGET, folder->parent_fd, folder->temp, DIR_FLAGS, 0);
+	if (folder->dst_fd >= 0)
+		settle_setgid(lane, folder);
 	return AR_MIN(folder->dst_fd, 0);
 }
 
@@ -246,6 +265,7 @@ int ar_folder_open(struct ar_lane *lane, struct folder *folder, int *op)
 		err = AR_MIN(folder->dst_fd, 0);
 		if (!err) {
 			folder->umask = ar_folder_umask(lane, folder->dst_fd);
+			settle_setgid(lane, folder);
 			let_owner_in(lane, folder);
 		}
 	}

@@ -408,7 +408,10 @@ static int open_folder(struct ar_lane *lane, struct folder *folder, uint32_t fol
 
 static bool has_work(const struct ar_pair *pair)
 {
-	return pair->change_count || ((pair->flags & AR_PAIR_NEW) && !(pair->flags & AR_PAIR_ROOT));
+	bool is_new = (pair->flags & AR_PAIR_NEW) && !(pair->flags & AR_PAIR_ROOT);
+
+	/* a mode that changes may hold the setgid bit, which directories below inherit */
+	return pair->change_count || is_new || (pair->self.why & AR_WHY_MODE);
 }
 
 /* a big file is for all lanes, when its directory is in place */
