@@ -227,10 +227,16 @@ static void close_all(struct folder *folder)
 	folder->open = false;
 }
 
+/* on btrfs a descriptor lists nothing that was made after it was opened */
+static int open_again(int fd)
+{
+	return sys_open(AR_OP_OPEN_TARGET, fd, ".", DIR_FLAGS, 0);
+}
+
 /* removes a staged directory and the files that this lane made in it */
 static void unstage(struct folder *folder)
 {
-	int fd = folder->dst_fd >= 0 ? fcntl(folder->dst_fd, F_DUPFD_CLOEXEC, 0) : -1;
+	int fd = folder->dst_fd >= 0 ? open_again(folder->dst_fd) : -1;
 	DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
 
 	if (dir) {
@@ -283,7 +289,7 @@ int ar_folder_open(struct ar_lane *lane, struct folder *folder, int *op)
 static int merge(struct folder *folder, const char *name, int *op)
 {
 	int into = sys_open(AR_OP_OPEN_TARGET, folder->parent_fd, name, DIR_FLAGS, 0);
-	int fd = fcntl(folder->dst_fd, F_DUPFD_CLOEXEC, 0);
+	int fd = open_again(folder->dst_fd);
 	DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
 	int err = into < 0 ? into : dir ? 0 : -ENOMEM;
 
