@@ -51,6 +51,8 @@ def test_both_leave_the_same(kind: str, data: st.DataObject, filesystems: Filesy
         expected = run_rsync(call.args("rsync"), cwd=place)
         note(f"rsync: exit {expected.code}, {expected.stderr!r}")
         assume(expected.code in (0, 23))
+        # A link to a directory above it: rsync goes round until stopped, arsync says what it is.
+        assume(b"Too many levels of symbolic links" not in expected.stderr)
         for engine in ENGINES:
             found = run_arsync([f"--engine={engine}", *call.args(engine)], cwd=place)
             note(f"arsync, engine {engine}: exit {found.code}, {found.stderr!r}")
