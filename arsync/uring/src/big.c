@@ -53,25 +53,10 @@ static uint64_t chunk_count(uint64_t size)
 
 static void row_from_stat(struct ar_row *row, const struct stat *st)
 {
-	row->mode = st->st_mode;
-	row->uid = st->st_uid;
-	row->gid = st->st_gid;
-	row->size = (uint64_t)st->st_size;
-	row->ino = st->st_ino;
-	row->mtime_s = st->st_mtim.tv_sec;
-	row->mtime_n = (uint32_t)st->st_mtim.tv_nsec;
-	row->ctime_s = st->st_ctim.tv_sec;
-	row->ctime_n = (uint32_t)st->st_ctim.tv_nsec;
+	ar_row_take(row, st);
 	row->flags &= (uint8_t)~AR_ROW_SPARSE;
 	if ((uint64_t)st->st_blocks * 512 < row->size)
 		row->flags |= AR_ROW_SPARSE;
-}
-
-static bool stood_still(const struct stat *st, const struct ar_row *row)
-{
-	return st->st_ino == row->ino && (uint64_t)st->st_size == row->size &&
-	       st->st_mtim.tv_sec == row->mtime_s && st->st_mtim.tv_nsec == row->mtime_n &&
-	       st->st_ctim.tv_sec == row->ctime_s && st->st_ctim.tv_nsec == row->ctime_n;
 }
 
 /* ------------------------------------------------------------------- open */
@@ -769,7 +754,7 @@ static int close_kept(struct ar_lane *lane, struct ar_big *big, int *op)
 	int rc = sys_fstat(big->src_fd, &st);
 	if (rc)
 		return rc;
-	bool changed = atomic_load(&big->shrunk) || !stood_still(&st, &big->row);
+	bool changed = atomic_load(&big->shrunk) || !ar_row_same(&st, &big->row);
 	if (changed && !big->reread) {
 		rc = copy_again(lane, big, &st, op);
 		return rc ? rc : 1;

@@ -158,26 +158,8 @@ static void failed(struct ar_lane *lane, struct job *job, int err, int op, int s
 
 static void use_stat(struct job *job)
 {
-	struct ar_row *row = &job->seen;
-	const struct stat *st = &job->before;
-
-	*row = *job->row;
-	row->mode = st->st_mode;
-	row->uid = st->st_uid;
-	row->gid = st->st_gid;
-	row->size = (uint64_t)st->st_size;
-	row->ino = st->st_ino;
-	row->mtime_s = st->st_mtim.tv_sec;
-	row->mtime_n = (uint32_t)st->st_mtim.tv_nsec;
-	row->ctime_s = st->st_ctim.tv_sec;
-	row->ctime_n = (uint32_t)st->st_ctim.tv_nsec;
-}
-
-static bool same_as_row(const struct stat *st, const struct ar_row *row)
-{
-	return st->st_ino == row->ino && (uint64_t)st->st_size == row->size &&
-	       st->st_mtim.tv_sec == row->mtime_s && st->st_mtim.tv_nsec == row->mtime_n &&
-	       st->st_ctim.tv_sec == row->ctime_s && st->st_ctim.tv_nsec == row->ctime_n;
+	job->seen = *job->row;
+	ar_row_take(&job->seen, &job->before);
 }
 
 static void rewind_job(const struct ar_lane *lane, struct job *job)
@@ -229,10 +211,10 @@ static int still_the_same(struct ar_lane *lane, struct job *job, bool *unstable)
 	if (job->reread) {
 		struct ar_row now = job->seen;
 
-		*unstable = !same_as_row(&st, &now) || job->off != job->size;
+		*unstable = !ar_row_same(&st, &now) || job->off != job->size;
 		return 0;
 	}
-	if (same_as_row(&st, job->row) && job->off == job->size)
+	if (ar_row_same(&st, job->row) && job->off == job->size)
 		return 0;
 	if (!S_ISREG(st.st_mode))
 		return -ENOENT;	/* not the file that was scanned */

@@ -84,7 +84,6 @@ struct ar_lane {
 	struct io_uring ring;
 	bool has_ring;
 	bool ring_lost;		/* it takes nothing more; what it has it still answers */
-	bool buffers_registered;
 	atomic_int stop;
 	int fatal;		/* -errno that ends the run */
 	uint32_t euid, egid;
@@ -150,6 +149,27 @@ static inline const struct ar_row *ar_change_dst_row(const struct ar_batch *batc
 	const struct ar_page *page = ar_dst_page(batch, pair);
 
 	return page && change->dst_row != AR_NONE ? &ar_rows(page)[change->dst_row] : NULL;
+}
+
+/* what a copy must find unchanged, and has to set, of a source file */
+static inline void ar_row_take(struct ar_row *row, const struct stat *st)
+{
+	row->mode = st->st_mode;
+	row->uid = st->st_uid;
+	row->gid = st->st_gid;
+	row->size = (uint64_t)st->st_size;
+	row->ino = st->st_ino;
+	row->mtime_s = st->st_mtim.tv_sec;
+	row->mtime_n = (uint32_t)st->st_mtim.tv_nsec;
+	row->ctime_s = st->st_ctim.tv_sec;
+	row->ctime_n = (uint32_t)st->st_ctim.tv_nsec;
+}
+
+static inline bool ar_row_same(const struct stat *st, const struct ar_row *row)
+{
+	return st->st_ino == row->ino && (uint64_t)st->st_size == row->size &&
+	       st->st_mtim.tv_sec == row->mtime_s && st->st_mtim.tv_nsec == row->mtime_n &&
+	       st->st_ctim.tv_sec == row->ctime_s && st->st_ctim.tv_nsec == row->ctime_n;
 }
 
 static inline bool ar_is_big(const struct ar_page *page, const struct ar_change *change)
