@@ -95,6 +95,9 @@ def calls(draw: st.DrawFn, tree: Tree) -> Call:
     if "-U" in further and not keeps_times([*mode, *further]):
         # rsync -U without -t sets mtimes within a second of 1970.
         further.remove("-U")
+    if "-X" in further and {"-k", "-L", "--copy-unsafe-links"}.intersection(further):
+        # rsync gives what it reached through a link the attributes of the link itself.
+        further.remove("-X")
     if "-K" in further and {"-k", "-L"}.intersection(further):
         # rsync cannot set the mode of a file that it reached through a link that -K kept.
         further.remove("-K")
