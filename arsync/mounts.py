@@ -1,33 +1,89 @@
-"""Say whether walking one directory would lead into another, mounts and bind mounts included.
+"""Read what is mounted, and say whether walking one directory would lead into another.
 
-Owns the reading of /proc/self/mountinfo for that one question. Comparing paths is not enough: a
-bind mount shows a directory at a second place, and a mount point hides what is below it.
+Owns the format of /proc/self/mountinfo. For the walk, comparing paths is not enough: a bind mount
+shows a directory at a second place, and a mount point hides what is below it.
 """
 
 from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["walk_would_enter"]
+__all__ = ["Mount", "find_mount", "read_mounts", "walk_would_enter"]
 
 _OCTAL = re.compile(rb"\\([0-7]{3})")
 
 
 @dataclass(frozen=True)
-class _Mount:
+class Mount:
     """Hold a mount: which part (`root`) of which filesystem (`dev`) is seen at `point`.
 
-    `parent` is the number of the mount that it is mounted on.
+    Attributes:
+        number: its own, as statx reports it.
+        parent: number of the mount that it is mounted on.
+        dev: major << 32 | minor.
+        options: of the mount and of the filesystem itself; "ro" where either of them has it.
+        kind: type of the filesystem.
+        device: what is mounted.
     """
 
     number: int
     parent: int
-    dev: bytes
+    dev: int
     root: bytes
     point: bytes
+    options: tuple[str, ...]
+    kind: str
+    device: str
+
+
+def read_mounts() -> Iterator[Mount]:
+    """Yield what is mounted, in the order of mounting; nothing where there is no /proc.
+
+    Source: proc_pid_mountinfo(5).
+    """
+    try:
+        lines = Path("/proc/self/mountinfo").read_bytes().splitlines()
+    except OSError:
+        return
+    for line in lines:
+        number, parent, dev, root, point, options, *rest = line.split(b" ")
+        # Optional fields end with "-"; type, source and the filesystem's options follow.
+        kind, device, own_options = rest[rest.index(b"-") + 1 :][:3]
+        major, _, minor = dev.partition(b":")
+        yield Mount(
+            number=int(number),
+            parent=int(parent),
+            dev=int(major) << 32 | int(minor),
+            root=_unescape(root),
+            point=_unescape(point),
+            options=_options(f"{os.fsdecode(options)},{os.fsdecode(own_options)}"),
+            kind=os.fsdecode(kind),
+            device=os.fsdecode(_unescape(device)),
+        )
+
+
+def _options(text: str) -> tuple[str, ...]:
+    options = dict.fromkeys(text.split(","))
+    if "ro" in options:
+        options.pop("rw", None)
+    return tuple(options)
+
+
+def find_mount(number: int, dev: int) -> Mount | None:
+    """Find a mount by its number; where that is 0, one of the filesystem has to do.
+
+    Args:
+        number: from statx, which has none before Linux 5.8.
+        dev: major << 32 | minor.
+    """
+    fits: Iterator[Mount] = (
+        one for one in read_mounts() if (one.number == number if number else one.dev == dev)
+    )
+    return next(fits, None)
 
 
 def walk_would_enter(src: bytes, dst: bytes, *, one_file_system: bool) -> bool:
@@ -38,10 +94,9 @@ def walk_would_enter(src: bytes, dst: bytes, *, one_file_system: bool) -> bool:
         dst: a directory, or one that will be made; the nearest one above it then stands for it.
         one_file_system: the walk does not cross mount points.
     Returns: False where src is below dst, or neither holds the other. Cost: reads mountinfo once.
-    Source: proc_pid_mountinfo(5).
     """
     src_path, dst_path = _existing(src), _existing(dst)
-    mounts = _read_mounts()
+    mounts = list(read_mounts())
     src_mount, dst_mount = _mount_of(mounts, src_path), _mount_of(mounts, dst_path)
     if src_mount is None or dst_mount is None:
         return _is_below(dst_path, src_path)
@@ -83,22 +138,14 @@ def _existing(path: bytes) -> bytes:
     return real
 
 
-def _read_mounts() -> list[_Mount]:
-    mounts = []
-    for line in Path("/proc/self/mountinfo").read_bytes().splitlines():
-        number, parent, dev, root, point, *_ = line.split(b" ")
-        mounts.append(_Mount(int(number), int(parent), dev, _unescape(root), _unescape(point)))
-    return mounts
-
-
-def _mount_of(mounts: list[_Mount], path: bytes) -> _Mount | None:
+def _mount_of(mounts: list[Mount], path: bytes) -> Mount | None:
     """Return the mount that is seen at a path, by going down from mount to mount as a lookup does.
 
     The longest mount point will not do: a mount on a directory above it may hide it.
     """
     listed = {one.number for one in mounts}
     above = [one for one in mounts if _is_below(path, one.point)]
-    found: _Mount | None = None
+    found: Mount | None = None
     next_ones = [one for one in above if one.parent not in listed or one.parent == one.number]
     while next_ones:
         found = min(next_ones, key=lambda one: len(one.point))

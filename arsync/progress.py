@@ -14,7 +14,6 @@ import math
 import threading
 import time
 from collections.abc import Callable
-from types import TracebackType
 from typing import TYPE_CHECKING, Final, TextIO
 
 from arsync.figures import clock, counted, grouped, rate, size
@@ -73,7 +72,7 @@ class Meter:
         weight = 1 - math.exp(-span_s / _SMOOTHING_S)
         if not (self._bytes_per_s or self._files_per_s):
             weight = 1.0
-        moved = (new.done_bytes - old.done_bytes) / span_s
+        moved = (new.moved_bytes - old.moved_bytes) / span_s
         ended = (new.done_files - old.done_files) / span_s
         self._bytes_per_s += weight * (moved - self._bytes_per_s)
         self._files_per_s += weight * (ended - self._files_per_s)
@@ -92,7 +91,7 @@ class Meter:
             return None
         counts = self._progress.counts
         left = (
-            (max(counts.plan_bytes - counts.done_bytes, 0), self._bytes_per_s),
+            (max(counts.plan_bytes - counts.moved_bytes, 0), self._bytes_per_s),
             (max(counts.plan_files - counts.done_files, 0), self._files_per_s),
         )
         if any(amount and per_s < 1e-3 for amount, per_s in left):
@@ -106,7 +105,7 @@ class Meter:
             return None
         parts = [min(counts.done_files / counts.plan_files, 1.0)]
         if counts.plan_bytes:
-            parts.append(min(counts.done_bytes / counts.plan_bytes, 1.0))
+            parts.append(min(counts.moved_bytes / counts.plan_bytes, 1.0))
         return sum(parts) / len(parts)
 
     def _cells(self) -> list[str]:
@@ -117,12 +116,12 @@ class Meter:
         if self._progress.exact:
             cells += [
                 f"copied {grouped(counts.done_files)} of {counted(counts.plan_files, 'file')}",
-                f"{size(counts.done_bytes, level)} of {size(counts.plan_bytes, level)}",
+                f"{size(counts.moved_bytes, level)} of {size(counts.plan_bytes, level)}",
             ]
         else:
             cells += [
                 f"found {grouped(counts.found_files)}, {size(counts.found_bytes, level)}",
-                f"copied {counted(counts.done_files, 'file')}, {size(counts.done_bytes, level)}",
+                f"copied {counted(counts.done_files, 'file')}, {size(counts.moved_bytes, level)}",
             ]
         cells.append(rate(self._bytes_per_s, level))
         if counts.in_flight:
@@ -168,12 +167,7 @@ class LiveView:
         self._live.start(refresh=True)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self._live.stop()
 
     def update(self, progress: Progress) -> None:

@@ -8,7 +8,6 @@ destination keeps times.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -16,6 +15,7 @@ from arsync.errors import NotSupportedError
 from arsync.model import Method
 from arsync.options import EngineOptions, SyncOptions
 from arsync.uring.executor import ExecutorSettings, new_run_name
+from arsync.uring.granule import measure_granule_ns
 from arsync.uring.methods import choose, choose_engine
 from arsync.uring.probe import Filesystem, probe_filesystem, probe_ring, why_refused
 from arsync.uring.scanner import Root
@@ -51,8 +51,6 @@ _METHODS: Final = {
 
 # Coarser than what a nameless file shows at once, because the inode in memory is finer.
 _COARSE_KINDS: Final = {"vfat": 2_000_000_000, "msdos": 2_000_000_000, "exfat": 10_000_000}
-_GRANULES_NS: Final = (1, 100, 1_000, 1_000_000, 10_000_000, 1_000_000_000, 2_000_000_000)
-_ODD_TIME_NS: Final = 1_000_000_001 * 1_000_000_000 + 123_456_789
 
 
 @dataclass(frozen=True)
@@ -169,13 +167,6 @@ def find_granule_ns(dst: Root, *, may_write: bool) -> int:
     except OSError:
         return 1
     try:
-        os.utime(fd, ns=(_ODD_TIME_NS, _ODD_TIME_NS))
-        kept = os.fstat(fd).st_mtime_ns
+        return measure_granule_ns(fd) or 1
     finally:
         os.close(fd)
-    return _granule_of(kept)
-
-
-def _granule_of(kept_ns: int) -> int:
-    matches: Callable[[int], bool] = lambda unit: kept_ns == _ODD_TIME_NS // unit * unit  # noqa: E731
-    return next((unit for unit in _GRANULES_NS if matches(unit)), 1)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import secrets
 from dataclasses import dataclass, replace
-from types import TracebackType
 from typing import TYPE_CHECKING, Final
 
 from arsync.errors import FileError, InternalError, OutOfMemoryError
@@ -152,12 +151,7 @@ class Executor:
     def __enter__(self) -> Executor:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         ffi.release(self._raw)
 
     @property

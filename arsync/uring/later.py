@@ -10,7 +10,6 @@ import errno
 import os
 import tempfile
 import threading
-from types import TracebackType
 from typing import TYPE_CHECKING
 
 from arsync.errors import FileError, InternalError, OutOfMemoryError
@@ -60,12 +59,7 @@ class Later:
     def __enter__(self) -> Later:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self.close()
 
     def add(self, batch: Batch) -> None:

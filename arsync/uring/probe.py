@@ -1,7 +1,7 @@
 """Ask the kernel what this process may use of io_uring, and a descriptor what filesystem it is on.
 
 Owns the names of io_uring's operations, the reasons for which a ring is refused, and the facts
-that statfs, statx and /proc/self/mountinfo give. Start-up uses it, so nothing here writes and
+that statfs, statx and the list of mounts give. Start-up uses it, so nothing here writes and
 everything takes well under a millisecond, except `probe_limits`. What can only be found by trying
 is in `arsync.uring.trials`.
 """
@@ -10,10 +10,9 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 from dataclasses import dataclass
-from pathlib import Path
 
+from arsync.mounts import find_mount
 from arsync.uring._native import ffi, lib
 
 __all__ = [
@@ -48,7 +47,7 @@ _FLAGS = {
     "DEFER_TASKRUN": lib.AR_RING_DEFER_TASKRUN,
 }
 
-# statfs(2) and linux/magic.h; used only where /proc/self/mountinfo says nothing.
+# statfs(2) and linux/magic.h; used only where the list of mounts says nothing.
 _MAGIC_NAMES = {
     0x1021994: "tmpfs",
     0x4D44: "vfat",
@@ -216,13 +215,13 @@ def probe_filesystem(fd: int) -> Filesystem:
     """Return the facts of the filesystem that an open descriptor (O_PATH is enough) is on."""
     facts = ffi.new("struct ar_fs_facts *")
     _check(lib.ar_probe_fs(fd, facts))
-    mount = _find_mount(facts.mount_id, facts.dev)
+    mount = find_mount(facts.mount_id, facts.dev)
     return Filesystem(
-        kind=mount.kind or _MAGIC_NAMES.get(facts.magic, f"{facts.magic:#x}"),
+        kind=mount.kind if mount else _MAGIC_NAMES.get(facts.magic, f"{facts.magic:#x}"),
         magic=facts.magic,
-        device=mount.device,
-        mount_point=mount.point,
-        options=mount.options,
+        device=mount.device if mount else "",
+        mount_point=os.fsdecode(mount.point) if mount else "",
+        options=mount.options if mount else (),
         dev=facts.dev,
         block_bytes=facts.block_bytes,
         total_bytes=facts.total_bytes,
@@ -235,42 +234,6 @@ def probe_filesystem(fd: int) -> Filesystem:
         direct_memory_bytes=facts.dio_memory,
         direct_offset_bytes=facts.dio_offset,
     )
-
-
-@dataclass(frozen=True)
-class _Mount:
-    kind: str = ""
-    device: str = ""
-    point: str = ""
-    options: tuple[str, ...] = ()
-
-
-def _find_mount(mount_id: int, dev: int) -> _Mount:
-    """Find the mount by its id; before 5.8 statx has none, and the device number has to do."""
-    wanted = str(mount_id) if mount_id else f"{dev >> 32}:{dev & 0xFFFFFFFF}"
-    field = 0 if mount_id else 2
-    try:
-        text = Path("/proc/self/mountinfo").read_text("utf-8", "surrogateescape")
-    except OSError:
-        return _Mount()
-    for line in text.splitlines():
-        fields = line.split(" ")
-        if fields[field] == wanted:
-            return _parse_mount(fields)
-    return _Mount()
-
-
-def _parse_mount(fields: list[str]) -> _Mount:
-    # proc(5): optional fields end with "-"; type, source and the filesystem's options follow.
-    kind, device, own_options = fields[fields.index("-", 6) + 1 :][:3]
-    options = dict.fromkeys(fields[5].split(",") + own_options.split(","))
-    if "ro" in options:
-        options.pop("rw", None)
-    return _Mount(kind, _unescape(device), _unescape(fields[4]), tuple(options))
-
-
-def _unescape(field: str) -> str:
-    return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), field)
 
 
 def _check(result: int) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Sequence
-from types import TracebackType
 from typing import TYPE_CHECKING, Final
 
 from arsync.errors import InternalError, OutOfMemoryError, SelectionError, describe
@@ -49,12 +48,7 @@ class Root:
     def __enter__(self) -> Root:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         ffi.release(self.raw)
 
     @property

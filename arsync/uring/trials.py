@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from arsync.uring._native import ffi, lib
+from arsync.uring.granule import measure_granule_ns
 from arsync.uring.probe import Filesystem, Ring, operation_name, probe_filesystem
 
 __all__ = ["Abilities", "Answer", "Trial", "Way", "scratch_directory", "try_abilities", "try_ring"]
@@ -35,8 +36,6 @@ _KEEP_SIZE = 0x01
 _PUNCH_HOLE = 0x02
 _CONTENT = b"arsync " * 16384
 _FAR = 4 << 20  # past any block or record size, so that a hole fits before it
-_MOMENT_NS = 1_600_000_001_123_456_789  # odd second, nine different digits
-_GRANULES_NS = (1, 100, 1000, 1_000_000, 10_000_000, 1_000_000_000, 2_000_000_000)
 
 # acl(5) as the kernel stores it: version 2; owner rw-, user 1 r--, group r--, mask r--, other ---.
 _NO_ID = 0xFFFFFFFF
@@ -233,9 +232,7 @@ def try_abilities(directory_fd: int) -> Abilities:
     answers = {name: _ask(name, trial, directory_fd) for name, trial in _ANSWERS.items()}
     direct, direct_bytes = _try_direct(directory_fd)
     answers["direct"] = direct
-    return Abilities(
-        **answers, granule_ns=_measure_granule(directory_fd), direct_bytes=direct_bytes
-    )
+    return Abilities(**answers, granule_ns=_try_granule(directory_fd), direct_bytes=direct_bytes)
 
 
 def _ask(name: str, trial: Callable[[int], bool], directory_fd: int) -> Answer:
@@ -350,15 +347,9 @@ def _try_case(directory_fd: int) -> bool:
     return False
 
 
-def _measure_granule(directory_fd: int) -> int:
+def _try_granule(directory_fd: int) -> int:
     with _file(directory_fd, "times") as fd:
-        try:
-            os.utime(fd, ns=(_MOMENT_NS, _MOMENT_NS))
-        except OSError:
-            return 0
-        got = os.fstat(fd).st_mtime_ns
-    fitting = (granule for granule in _GRANULES_NS if _MOMENT_NS // granule * granule == got)
-    return next(fitting, 0)
+        return measure_granule_ns(fd)
 
 
 def _try_direct(directory_fd: int) -> tuple[Answer, int]:

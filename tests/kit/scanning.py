@@ -9,7 +9,6 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from arsync.uring._native import ffi, lib
@@ -194,12 +193,7 @@ class Scanner:
     def __enter__(self) -> Scanner:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         lib.ar_scan_close(self.raw)
         for root in self.roots:
             lib.ar_root_close(root)

@@ -22,9 +22,9 @@ ORDER = (
     "filters",
     # L1
     "manifest",
+    "mounts",
     "uring",
     # L2
-    "mounts",
     "diff",
     "scan",
     "roots",

@@ -203,8 +203,9 @@ struct ar_tally {		/* counters; each has one writing thread */
 	uint64_t done_specials;
 	uint64_t done_links;
 	uint64_t done_metas;
-	uint64_t done_bytes;	/* of content, as it is written */
-	uint64_t hole_bytes;	/* of that not written because it is a hole */
+	uint64_t done_bytes;	/* of their content, holes left out */
+	uint64_t hole_bytes;	/* in them, not written */
+	uint64_t moved_bytes;	/* as they pass, holes too, whatever becomes of the file */
 	uint64_t in_flight;	/* files being read now */
 	uint64_t retries;	/* transient errors tried again */
 	uint64_t rereads;	/* files that changed under the first read */

@@ -37,6 +37,7 @@ struct ar_big {
 	bool reread;
 	bool shared;		/* a reflink has done it all */
 	atomic_bool hashed;
+	_Atomic uint64_t hole_bytes;
 	atomic_bool shrunk;	/* a read met the end of the file before its size */
 	_Atomic int err;	/* the first failure of any chunk */
 	int err_op, err_side;
@@ -303,6 +304,7 @@ struct pipeline {
 	uint64_t read_off;	/* the next block to be read */
 	uint64_t hash_off;	/* the next block to be hashed and written */
 	uint32_t reading, writing;	/* on the ring */
+	uint64_t hole_bytes;
 	XXH3_state_t *hash;
 	int err, op, side;
 };
@@ -428,7 +430,7 @@ static int write_direct(struct pipeline *p, struct slot *slot)
 	uint32_t len = (slot->len + DIRECT_ALIGN - 1) / DIRECT_ALIGN * DIRECT_ALIGN;
 	err = sys_write_all(p->big->direct_fd, slot->buf, len, (off_t)slot->off);
 	if (!err)
-		p->lane->tally.done_bytes += slot->len;
+		p->lane->tally.moved_bytes += slot->len;
 	return err;
 }
 
@@ -449,7 +451,8 @@ static void write_block(struct pipeline *p, struct slot *slot)
 	uint32_t flags = lane->cfg.flags;
 	if (sparse)	/* zeros in a file with holes are left out */
 		lane->cfg.flags |= AR_LANE_SPARSE;
-	int err = ar_write_data(lane, big->dst_fd, slot->buf, slot->len, slot->off, big->in_place);
+	int err = ar_write_data(lane, big->dst_fd, slot->buf, slot->len, slot->off, big->in_place,
+				&p->hole_bytes);
 	lane->cfg.flags = flags;
 	if (err)
 		fail(p, err, AR_OP_WRITE, 1);
@@ -488,7 +491,7 @@ static void completed(struct pipeline *p, struct slot *slot, int result)
 		write_on(p, slot);
 		return;
 	}
-	p->lane->tally.done_bytes += slot->len;
+	p->lane->tally.moved_bytes += slot->len;
 	slot->state = SLOT_FREE;
 }
 
@@ -609,7 +612,8 @@ static int copy_chunk(struct ar_lane *lane, struct ar_big *big, uint64_t off, ui
 	XXH128_canonical_t canonical;
 
 	if (all_hole(big, off, len)) {
-		lane->tally.hole_bytes += len;
+		lane->tally.moved_bytes += len;
+		atomic_fetch_add(&big->hole_bytes, len);
 		return !big->hashed || hash_hole(len, digest) ? 0 : -ENOMEM;
 	}
 	p.block = (uint32_t)AR_MIN(lane->arena_bytes / 2 / DIRECT_ALIGN * DIRECT_ALIGN,
@@ -629,6 +633,8 @@ static int copy_chunk(struct ar_lane *lane, struct ar_big *big, uint64_t off, ui
 		memcpy(digest, canonical.digest, AR_HASH_BYTES);
 	}
 	XXH3_freeState(p.hash);
+	if (!p.err)
+		atomic_fetch_add(&big->hole_bytes, p.hole_bytes);
 	*op = p.op;
 	*side = p.side;
 	return p.err;
@@ -649,8 +655,10 @@ static int note_failure(struct ar_big *big, int err, int op, int side)
 static int copy_chunk_patiently(struct ar_lane *lane, struct ar_big *big, uint64_t off, uint64_t len)
 {
 	int err, op = AR_OP_MEMORY, side = 0, tries = 0;
+	const uint64_t before = lane->tally.moved_bytes;
 
 	do {
+		lane->tally.moved_bytes = before;
 		err = copy_chunk(lane, big, off, len, &op, &side);
 	} while (err && ar_try_again(lane, err, &tries));
 	return note_failure(big, err, op, side);
@@ -662,10 +670,10 @@ int ar_big_copy(ar_lane *lane, ar_big *big, uint64_t offset, uint64_t length)
 
 	if (big->method == AR_METHOD_COPY_RANGE || big->method == AR_METHOD_SPLICE) {
 		int op = AR_OP_NONE, r, tries = 0;
-		uint64_t before = lane->tally.done_bytes;
+		uint64_t before = lane->tally.moved_bytes;
 
 		do {
-			lane->tally.done_bytes = before;
+			lane->tally.moved_bytes = before;
 			r = ar_method_range(lane, big->method, big->src_fd, big->dst_fd, offset,
 					    end - offset, &op);
 		} while (r < 0 && ar_try_again(lane, r, &tries));
@@ -673,7 +681,7 @@ int ar_big_copy(ar_lane *lane, ar_big *big, uint64_t offset, uint64_t length)
 			atomic_store(&big->hashed, false);
 			return note_failure(big, r, op, 1);
 		}
-		lane->tally.done_bytes = before;	/* counted when it is read and written */
+		lane->tally.moved_bytes = before;	/* counted when it is read and written */
 	}
 	int err = 0;
 	for (uint64_t off = offset; off < end && !err; off += AR_HASH_CHUNK) {
@@ -722,9 +730,7 @@ static void note_done(struct ar_lane *lane, struct ar_big *big, bool unstable)
 		ar_hash_list(big->hashes, chunk_count(big->row.size), change->hash);
 		change->flags |= AR_CHANGE_HASHED;
 	}
-	lane->tally.method_files[used]++;
-	lane->tally.method_bytes[used] += big->row.size;
-	lane->tally.done_files++;
+	ar_file_done(lane, used, big->row.size, atomic_load(&big->hole_bytes));
 	ar_change_done(lane, &big->folder, change);
 }
 
@@ -734,6 +740,7 @@ static int copy_again(struct ar_lane *lane, struct ar_big *big, const struct sta
 	discard(big);
 	atomic_store(&big->err, 0);
 	atomic_store(&big->shrunk, false);
+	atomic_store(&big->hole_bytes, 0);
 	row_from_stat(&big->row, st);
 	big->reread = true;
 	lane->tally.rereads++;

@@ -169,6 +169,7 @@ static void rewind_job(const struct ar_lane *lane, struct job *job)
 	job->size = row->size;
 	job->off = 0;
 	job->data_end = 0;
+	job->hole_bytes = 0;
 	job->asked = 0;
 	/* in place a hole would leave the old data standing; -S punches it */
 	job->sparse = (row->flags & AR_ROW_SPARSE) && !in_place(lane, job);
@@ -231,7 +232,7 @@ static int still_the_same(struct ar_lane *lane, struct job *job, bool *unstable)
 /* a file shorter than what stood there, or one that ends in a hole */
 static int set_length(struct ar_lane *lane, struct job *job)
 {
-	if (!in_place(lane, job) && !job->holes && !job->restarted &&
+	if (!in_place(lane, job) && !job->hole_bytes && !job->restarted &&
 	    !(lane->cfg.flags & (AR_LANE_SPARSE | AR_LANE_PREALLOCATE)))
 		return 0;
 	return sys_truncate(job->dst_fd, (off_t)job->off);
@@ -247,9 +248,7 @@ static void succeed(struct ar_lane *lane, struct job *job, int method, bool unst
 		change->flags |= AR_CHANGE_UNSTABLE;
 		ar_warn(lane, job->folder->index, change->src_row, AR_PROBLEM_UNSTABLE, AR_OP_READ, 0);
 	}
-	lane->tally.method_files[method]++;
-	lane->tally.method_bytes[method] += job->off;
-	lane->tally.done_files++;
+	ar_file_done(lane, method, job->off, job->hole_bytes);
 	ar_change_done(lane, job->folder, change);
 	release(lane, job);
 }
@@ -289,7 +288,8 @@ static void complete(struct ar_lane *lane, struct job *job, size_t buffered, int
 		return;
 	}
 	if (buffered) {
-		err = ar_write_data(lane, job->dst_fd, job->buf, buffered, 0, in_place(lane, job));
+		err = ar_write_data(lane, job->dst_fd, job->buf, buffered, 0, in_place(lane, job),
+				    &job->hole_bytes);
 		if (err) {
 			failed(lane, job, err, AR_OP_WRITE, 1);
 			return;
@@ -311,7 +311,7 @@ static void complete(struct ar_lane *lane, struct job *job, size_t buffered, int
 	if (err == -EXDEV && job->dst_dir_fd != job->folder->dst_fd) {
 		unmake(job);
 		lane->cfg.temp_dir_fd = -1;	/* --temp-dir on another filesystem: beside it */
-		lane->tally.done_bytes -= AR_MIN(job->off, lane->tally.done_bytes);
+		lane->tally.moved_bytes -= AR_MIN(job->off, lane->tally.moved_bytes);
 		restart(lane, job);
 		return;
 	}
@@ -361,9 +361,9 @@ static int next_segment(struct ar_lane *lane, struct job *job)
 		return 1;
 	}
 	if (start > job->off) {
-		job->holes = true;
 		ar_hasher_zeros(&job->hasher, start - job->off);
-		lane->tally.hole_bytes += start - job->off;
+		job->hole_bytes += start - job->off;
+		lane->tally.moved_bytes += start - job->off;
 		job->off = start;
 	}
 	off_t hole = start < job->size ? sys_seek(job->src_fd, (off_t)start, SEEK_HOLE) : 0;
@@ -394,7 +394,8 @@ static bool pass_on(struct ar_lane *lane, struct job *job, size_t got)
 		failed(lane, job, err, AR_OP_CREATE, 1);
 		return false;
 	}
-	err = ar_write_data(lane, job->dst_fd, job->buf, got, job->off, in_place(lane, job));
+	err = ar_write_data(lane, job->dst_fd, job->buf, got, job->off, in_place(lane, job),
+			    &job->hole_bytes);
 	if (err) {
 		failed(lane, job, err, AR_OP_WRITE, 1);
 		return false;
@@ -465,7 +466,7 @@ static void begin(struct ar_lane *lane, struct job *job)
 {
 	job->src_fd = job->dst_fd = -1;
 	job->temp[0] = '\0';
-	job->reread = job->restarted = job->holes = job->made = false;
+	job->reread = job->restarted = job->made = false;
 	job->state = JOB_OPEN;
 	rewind_job(lane, job);
 	ar_folder_want(lane, job->folder, job->row,

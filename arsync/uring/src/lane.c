@@ -158,8 +158,8 @@ static size_t run_length(const uint8_t *buf, size_t len, bool *zero)
 	return run;
 }
 
-static int write_sparse(struct ar_lane *lane, int fd, const uint8_t *buf, size_t len, uint64_t off,
-			bool punch)
+static int write_sparse(int fd, const uint8_t *buf, size_t len, uint64_t off, bool punch,
+			uint64_t *hole_bytes)
 {
 	int err = 0;
 
@@ -169,14 +169,13 @@ static int write_sparse(struct ar_lane *lane, int fd, const uint8_t *buf, size_t
 
 		if (!zero) {
 			err = sys_write_all(fd, buf, run, (off_t)off);
-			lane->tally.done_bytes += run;
 		} else {
 			if (punch)
 				err = sys_fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
 						    (off_t)off, (off_t)run);
 			if (err == -EOPNOTSUPP)
 				err = sys_write_all(fd, buf, run, (off_t)off);
-			lane->tally.hole_bytes += run;
+			*hole_bytes += run;
 		}
 		buf += run;
 		off += run;
@@ -186,18 +185,30 @@ static int write_sparse(struct ar_lane *lane, int fd, const uint8_t *buf, size_t
 }
 
 int ar_write_data(struct ar_lane *lane, int fd, const uint8_t *buf, size_t len, uint64_t off,
-		  bool punch)
+		  bool punch, uint64_t *hole_bytes)
 {
+	int err;
+
 	ar_limit_take(lane, len);
 	if (lane->cfg.flags & AR_LANE_SPARSE)
-		return write_sparse(lane, fd, buf, len, off, punch);
-	int err = sys_write_all(fd, buf, len, (off_t)off);
+		err = write_sparse(fd, buf, len, off, punch, hole_bytes);
+	else
+		err = sys_write_all(fd, buf, len, (off_t)off);
 	if (!err)
-		lane->tally.done_bytes += len;
+		lane->tally.moved_bytes += len;
 	return err;
 }
 
 /* ----------------------------------------------------------------- outcomes */
+
+void ar_file_done(struct ar_lane *lane, int method, uint64_t size, uint64_t hole_bytes)
+{
+	lane->tally.method_files[method]++;
+	lane->tally.method_bytes[method] += size;
+	lane->tally.done_files++;
+	lane->tally.done_bytes += size - AR_MIN(hole_bytes, size);
+	lane->tally.hole_bytes += AR_MIN(hole_bytes, size);
+}
 
 void ar_warn(struct ar_lane *lane, uint32_t pair, uint32_t row, int kind, int op, int err)
 {

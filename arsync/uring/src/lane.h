@@ -60,12 +60,12 @@ struct job {			/* a regular file on its way */
 	uint32_t asked;
 	uint64_t size;		/* to be read, as of the last stat */
 	uint64_t data_end;	/* of the data segment being read, in a sparse file */
+	uint64_t hole_bytes;	/* passed over up to off */
 	struct stat before;	/* of the second round */
 	struct ar_row seen;	/* the source row of the second round */
 	bool reread;		/* in the second round, after the first one's file changed */
 	bool restarted;		/* the destination may be longer than what is read now */
 	bool sparse;		/* the source may have holes */
-	bool holes;		/* at least one was passed over */
 	bool made;		/* a name at the destination is only ours so far */
 	uint8_t tries;		/* after transient errors */
 	uint8_t patience;	/* after a lack of descriptors or memory */
@@ -262,7 +262,10 @@ int ar_lane_parent(struct ar_lane *lane, const char *path, size_t len);
 void ar_limit_take(struct ar_lane *lane, uint64_t bytes);
 /* whether to try an operation again that failed with err; sleeps a while before yes */
 bool ar_try_again(struct ar_lane *lane, int err, int *tries);
+/* under -S zeros become holes, punched where something may stand; adds them to hole_bytes */
 int ar_write_data(struct ar_lane *lane, int fd, const uint8_t *buf, size_t len, uint64_t off,
-		  bool holes);
+		  bool punch, uint64_t *hole_bytes);
+/* notes a file that is whole and in its place */
+void ar_file_done(struct ar_lane *lane, int method, uint64_t size, uint64_t hole_bytes);
 
 #endif

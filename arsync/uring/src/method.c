@@ -85,7 +85,7 @@ int ar_method_range(struct ar_lane *lane, int method, int src_fd, int dst_fd, ui
 		if (r < 0)
 			return (int)r;
 		left -= (uint64_t)r;
-		lane->tally.done_bytes += (uint64_t)r;
+		lane->tally.moved_bytes += (uint64_t)r;
 	}
 	return 0;
 }
@@ -99,7 +99,7 @@ int ar_method_share(struct ar_lane *lane, int method, uint64_t dev, int src_fd, 
 		*op = AR_OP_REFLINK;
 		if (!err) {
 			*used = AR_METHOD_REFLINK;
-			lane->tally.done_bytes += size;
+			lane->tally.moved_bytes += size;
 			return 0;
 		}
 		if (!refuses(err) || (lane->cfg.flags & AR_LANE_REFLINK_ALWAYS))
@@ -109,9 +109,9 @@ int ar_method_share(struct ar_lane *lane, int method, uint64_t dev, int src_fd, 
 	if (method != AR_METHOD_COPY_RANGE && method != AR_METHOD_SPLICE)
 		return 1;
 	*used = method;
-	uint64_t before = lane->tally.done_bytes;
+	uint64_t before = lane->tally.moved_bytes;
 	int r = ar_method_range(lane, method, src_fd, dst_fd, 0, size, op);
 	if (r == 1)	/* it is counted when it is read and written */
-		lane->tally.done_bytes = before;
+		lane->tally.moved_bytes = before;
 	return r;
 }
