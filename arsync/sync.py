@@ -222,6 +222,7 @@ class _Run:
     ) -> None:
         granule_ns = find_granule_ns(dst, may_write=not self._dry_run) if dst else 1
         rules = Rules(self._options, granule_ns, self._identity)
+        scanner.map_acls(rules)
         with ExitStack() as stack:
             links = dirs = None
             if self._options.preserve.hard_links:

@@ -106,6 +106,8 @@ class _Lib:
     AR_OMIT_DIR_TIMES: int
     AR_OMIT_LINK_TIMES: int
     AR_AS_ROOT: int
+    AR_MAP_ACL_USERS: int
+    AR_MAP_ACL_GROUPS: int
     AR_CHMOD_DIRS: int
     AR_CHMOD_FILES: int
     AR_CHMOD_X: int
@@ -207,6 +209,7 @@ class _Lib:
     def ar_root_close(self, root: CData, /) -> None: ...
     def ar_scan_open(self, src: CData, dst: CData, flags: int, out: CData, /) -> int: ...
     def ar_scan_close(self, scan: CData, /) -> None: ...
+    def ar_scan_map_acls(self, scan: CData, rules: CData, /) -> None: ...
     def ar_scan_earlier(self, scan: CData, root: CData, names: bytes, size: int, /) -> int: ...
     def ar_scan_names(
         self,

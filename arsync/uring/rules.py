@@ -78,7 +78,7 @@ class Rules:
         self.raw: CData = ffi.new(
             "struct ar_rules *",
             {
-                "keep": _keep(options) | (lib.AR_AS_ROOT if identity.is_root else 0),
+                "keep": _keep(options) | _reach(options, identity),
                 "umask": identity.umask,
                 "granule_ns": granule_ns,
                 "group_count": lib.AR_NONE if identity.is_root else len(identity.groups),
@@ -108,6 +108,22 @@ def _keep(options: SyncOptions) -> int:
         Keep.DIRS: preserve.recursive or preserve.dirs or options.relative,
         Keep.OMIT_DIR_TIMES: preserve.omit_dir_times,
         Keep.OMIT_LINK_TIMES: preserve.omit_link_times,
+    }
+    return sum(bit for bit, is_wanted in wanted.items() if is_wanted)
+
+
+def _reach(options: SyncOptions, identity: Identity) -> int:
+    """Say what the kernel allows, and which maps of owners reach into ACLs: as in rsync.
+
+    Source: rsync 3.5.0, by experiment. Its maps reach into ACLs with -o and -g or without. But with
+    -r and --numeric-ids it leaves the users in ACLs alone, and where root runs it the groups.
+    """
+    maps_users = not (options.owners.numeric_ids and options.preserve.recursive)
+    wanted = {
+        lib.AR_AS_ROOT: identity.is_root,
+        lib.AR_MAP_ACL_USERS: options.owners.users is not None and maps_users,
+        lib.AR_MAP_ACL_GROUPS: options.owners.groups is not None
+        and (maps_users or not identity.is_root),
     }
     return sum(bit for bit, is_wanted in wanted.items() if is_wanted)
 

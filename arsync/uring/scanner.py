@@ -15,6 +15,7 @@ from arsync.errors import InternalError, OutOfMemoryError, SelectionError, descr
 from arsync.options import SyncOptions
 from arsync.uring._native import ffi, lib
 from arsync.uring.batch import Batch
+from arsync.uring.rules import Rules
 
 if TYPE_CHECKING:
     from arsync.uring._native import CData
@@ -90,9 +91,15 @@ class Scanner:
     def __init__(self, src: Root, dst: Root | None, flags: int) -> None:
         self.src = src
         self.dst = dst
+        self._rules: Rules | None = None  # C reads them as long as it scans
         out = ffi.new("ar_scan **")
         _check(lib.ar_scan_open(src.raw, dst.raw if dst else ffi.NULL, flags, out))
         self._raw: CData = ffi.gc(out[0], lib.ar_scan_close)
+
+    def map_acls(self, rules: Rules) -> None:
+        """Compare source ACLs as the rules map their ids; to be said before the first scan."""
+        self._rules = rules
+        lib.ar_scan_map_acls(self._raw, rules.raw)
 
     def add_earlier(self, root: Root, names: frozenset[bytes] | None) -> None:
         """Say what was copied to the same destination before: its entries count, not this one's.

@@ -46,6 +46,7 @@ OWNERS = (
     ("--usermap=0-999:7,*:8",),
     ("--groupmap=1000:3,65534:root",),
     ("--usermap=1:2", "--groupmap=*:9"),
+    ("--usermap=1:70000,60000:0", "--groupmap=1000:2"),
 )
 
 
@@ -89,9 +90,6 @@ def calls(draw: st.DrawFn, tree: Tree) -> Call:
     further = draw(st.lists(st.sampled_from(FURTHER_FLAGS), max_size=5, unique=True))
     chmod = draw(st.sampled_from((None, None, None, *CHMODS)))
     owners = draw(st.sampled_from(((), (), (), *OWNERS)))
-    if "-A" in further:
-        # rsync maps the ids inside ACLs as well; the manual says that arsync does not.
-        owners = ()
     if "-U" in further and not keeps_times([*mode, *further]):
         # rsync -U without -t sets mtimes within a second of 1970.
         further.remove("-U")

@@ -63,7 +63,7 @@ struct ar_row {			/* one name as the scan sees it, 120 bytes */
 	uint32_t link_off;	/* symlink target, from the start of the page */
 	uint32_t link_len;
 	uint64_t xattr_digest;	/* of names and values, 0: none, or not asked for */
-	uint64_t acl_digest;	/* of access and default ACL, 0 likewise */
+	uint64_t acl_digest;	/* of access and default ACL, ids mapped; 0 likewise */
 };
 
 #define AR_PAGE_FIRST 1		/* begins its directory */
@@ -260,6 +260,8 @@ void ar_tally_add(struct ar_tally *sum, const struct ar_tally *part);	/* from an
 #define AR_OMIT_DIR_TIMES 4096
 #define AR_OMIT_LINK_TIMES 8192
 #define AR_AS_ROOT 16384	/* chown, trusted.* and device nodes may be tried */
+#define AR_MAP_ACL_USERS 32768	/* uidmap is for the ids in ACLs, too */
+#define AR_MAP_ACL_GROUPS 65536
 
 struct ar_idmap {		/* the first one that holds the id wins */
 	uint32_t lo;
@@ -323,6 +325,8 @@ void ar_root_close(ar_root *root);
 /* dst may be NULL: nothing is there yet */
 int ar_scan_open(ar_root *src, ar_root *dst, uint32_t flags, ar_scan **out);
 void ar_scan_close(ar_scan *scan);
+/* source ACLs are compared as the rules map their ids; call it before the first scan */
+void ar_scan_map_acls(ar_scan *scan, const struct ar_rules *rules);
 /* a source copied before this one, of it these names, NUL-separated, or (none) all */
 int ar_scan_earlier(ar_scan *scan, ar_root *root, const char *names, size_t names_len);
 /* the directory path with only these names, NUL-separated; pair_flags AR_PAIR_* */

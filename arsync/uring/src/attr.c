@@ -110,7 +110,7 @@ static int sync_xattrs(struct ar_lane *lane, const struct attr_target *at,
 }
 
 /* one of the two ACLs; 1 when it was touched, so that the mode must be set again */
-static int sync_acl(struct ar_lane *lane, const struct xattr_path *src,
+static int sync_acl(const struct ar_lane *lane, const struct xattr_path *src,
 		    const struct xattr_path *dst, const char *name, bool there)
 {
 	char *value = lane->xattr_space, *old = value + XATTR_SIZE_MAX;
@@ -123,6 +123,7 @@ static int sync_acl(struct ar_lane *lane, const struct xattr_path *src,
 	}
 	if (len < 0)
 		return (int)len;
+	ar_acl_map(lane->rules, value, (size_t)len);
 	ssize_t old_len = sys_getxattr(dst->path, dst->follow, name, old, XATTR_SIZE_MAX);
 	if (old_len == len && !memcmp(value, old, (size_t)len))
 		return 0;

@@ -117,6 +117,19 @@ uint8_t *ar_batch_reserve(struct ar_batch *batch, int side, size_t bytes);
 /* appends len bytes and a NUL to aux; offset or AR_NONE */
 uint32_t ar_batch_add_aux(struct ar_batch *batch, const char *bytes, size_t len);
 
+/* ------------------------------------------------------------------ want.c */
+
+uint32_t ar_mapped_id(const struct ar_idmap *map, uint32_t count, uint32_t id);
+
+/* ------------------------------------------------------------------- acl.c */
+
+/*
+ * Gives the entries of an ACL, as its xattr has them, the ids that they shall have at
+ * the destination, and puts them in order.  What is no ACL stays as it is, and so
+ * does everything without rules or where no map is for ACLs.
+ */
+void ar_acl_map(const struct ar_rules *rules, char *value, size_t len);
+
 /* ------------------------------------------------------------------ diff.c */
 
 /* the kinds that rsync tells apart: one entry can become another of its kind */
@@ -134,13 +147,13 @@ bool ar_xattr_in_scope(const char *name, uint32_t flags);
 
 /*
  * Digests of the xattrs (sorted by name, those in scope) and of the POSIX ACLs
- * of the file at proc_path (not followed unless AR_XATTR_FOLLOW says so), 0 for
- * none; either pointer may be NULL.  A filesystem without xattrs has none: no error.
+ * of a name in the directory dirfd, "." for itself, which may be O_PATH (not followed
+ * unless AR_XATTR_FOLLOW says so), 0 for none; either pointer may be NULL.  The ACLs
+ * are those that acl_rules make of them, NULL: as they are.  A filesystem without
+ * xattrs has none: no error.
  */
-int ar_xattr_digest(const char *proc_path, uint32_t flags, uint64_t *xattrs, uint64_t *acls);
-/* the same for a name in the directory dirfd, "." for itself, which may be O_PATH */
-int ar_xattr_digest_at(int dirfd, const char *name, uint32_t flags, uint64_t *xattrs,
-		       uint64_t *acls);
+int ar_xattr_digest_at(int dirfd, const char *name, uint32_t flags,
+		       const struct ar_rules *acl_rules, uint64_t *xattrs, uint64_t *acls);
 
 /*
  * An entry as xattr calls can name it, whatever its type: "/proc/self/fd/<fd>" for

@@ -29,6 +29,11 @@ int ar_scan_open(ar_root *src, ar_root *dst, uint32_t flags, ar_scan **out)
 	return 0;
 }
 
+void ar_scan_map_acls(ar_scan *scan, const struct ar_rules *rules)
+{
+	scan->acl_rules = rules;
+}
+
 void ar_scan_close(ar_scan *scan)
 {
 	if (!scan)

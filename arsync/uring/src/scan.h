@@ -127,6 +127,7 @@ struct ar_scan {
 	struct ar_earlier *earlier;
 	uint32_t earlier_count;
 	uint32_t flags;
+	const struct ar_rules *acl_rules;	/* of source ACLs, or NULL */
 	pthread_mutex_t lock;
 	struct ar_scratch *idle;
 };

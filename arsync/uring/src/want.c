@@ -44,7 +44,7 @@ static uint32_t changed_mode(const struct ar_rules *rules, uint32_t mode, bool i
 	return mode & MODE_BITS;
 }
 
-static uint32_t mapped_id(const struct ar_idmap *map, uint32_t count, uint32_t id)
+uint32_t ar_mapped_id(const struct ar_idmap *map, uint32_t count, uint32_t id)
 {
 	for (uint32_t i = 0; i < count; i++)
 		if (map[i].lo <= id && id <= map[i].hi)
@@ -98,8 +98,8 @@ void ar_want(const struct ar_rules *rules, const struct ar_row *src, const struc
 		dst = NULL;
 	memset(want, 0, sizeof(*want));
 	want_mode(rules, src, dst, want);
-	want->uid = mapped_id(rules->uidmap, rules->uidmap_count, src->uid);
-	want->gid = mapped_id(rules->gidmap, rules->gidmap_count, src->gid);
+	want->uid = ar_mapped_id(rules->uidmap, rules->uidmap_count, src->uid);
+	want->gid = ar_mapped_id(rules->gidmap, rules->gidmap_count, src->gid);
 	want->set_uid = (rules->keep & AR_KEEP_OWNER) && (rules->keep & AR_AS_ROOT);
 	want->set_gid = (rules->keep & AR_KEEP_GROUP) && may_set_group(rules, want->gid);
 	want_times(rules, src, want);

@@ -29,6 +29,7 @@ struct entry {			/* how the calls name it */
 	int dirfd;		/* -1: path is for the plain calls */
 	const char *path;
 	bool follow;
+	const struct ar_rules *acl_rules;	/* what maps its ACLs, or NULL */
 };
 
 struct buffer {
@@ -157,6 +158,8 @@ static int digest_add(XXH3_state_t **digest, const struct entry *at, const char 
 		return 0;
 	if (got < 0)
 		return (int)got;
+	if (is_acl(name))
+		ar_acl_map(at->acl_rules, value->bytes, (size_t)got);
 	if (!*digest)
 		*digest = digest_begin();
 	if (!*digest)
@@ -234,13 +237,6 @@ static int digest_entry(const struct entry *at, uint32_t flags, uint64_t *xattrs
 	return err;
 }
 
-int ar_xattr_digest(const char *proc_path, uint32_t flags, uint64_t *xattrs, uint64_t *acls)
-{
-	const struct entry at = { -1, proc_path, flags & AR_XATTR_FOLLOW };
-
-	return digest_entry(&at, flags, xattrs, acls);
-}
-
 /* asked once a process: 0 not yet, 1 there, -1 missing or forbidden */
 static bool has_xattrat(void)
 {
@@ -256,10 +252,10 @@ static bool has_xattrat(void)
 	return state > 0;
 }
 
-int ar_xattr_digest_at(int dirfd, const char *name, uint32_t flags, uint64_t *xattrs,
-		       uint64_t *acls)
+int ar_xattr_digest_at(int dirfd, const char *name, uint32_t flags,
+		       const struct ar_rules *acl_rules, uint64_t *xattrs, uint64_t *acls)
 {
-	struct entry at = { dirfd, name, flags & AR_XATTR_FOLLOW };
+	struct entry at = { dirfd, name, flags & AR_XATTR_FOLLOW, acl_rules };
 	char path[AR_PROC_PATH_MAX];
 
 	if (!has_xattrat()) {
