@@ -312,6 +312,7 @@ class Counts:
     done_metas: int = 0
     done_bytes: int = 0
     hole_bytes: int = 0
+    moved_bytes: int = 0
     in_flight: int = 0
     retries: int = 0
     rereads: int = 0
@@ -415,7 +416,7 @@ class Report:
 
     @property
     def copied_bytes(self) -> int:
-        """Count the bytes of their content."""
+        """Count the bytes of their content; of files copied, holes left out."""
         return self.counts.plan_bytes if self.dry_run else self.counts.done_bytes
 
     @property

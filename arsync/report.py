@@ -381,8 +381,8 @@ def run_progress_line(progress: Progress, level: int = 1, *, ended: bool = False
     total = counts.found
     line = file_progress_line(
         FileProgress(
-            done_bytes=counts.done_bytes,
-            size=max(counts.plan_bytes, counts.done_bytes),
+            done_bytes=counts.moved_bytes,
+            size=max(counts.plan_bytes, counts.moved_bytes),
             elapsed_s=progress.elapsed_s,
             number=counts.done_files,
             to_check=0 if ended else max(counts.plan_files - counts.done_files, 0),

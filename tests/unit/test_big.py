@@ -106,6 +106,8 @@ def test_holes(filesystems: Filesystems, engine: str, shape: str, inplace: bool)
         assert ran.code == 0
         assert_same(src, dst, holes=True)
         assert_hashed(ran.changes[b"f"], (src / "f").read_bytes())
+        counts = ran.report.counts
+        assert counts.done_bytes + counts.hole_bytes == counts.moved_bytes == SHAPES[shape].size
 
 
 def test_a_hole_of_a_tebibyte(filesystems: Filesystems, engine: str) -> None:
@@ -234,6 +236,8 @@ def test_an_error_on_one_lane_is_the_file_s(tmp_path: Path, engine: str) -> None
             ran = run(src, dst, engine=engine, cpu_count=4, copy_method="read_write")
         assert (ran.code, os.listdir(dst)) == (23, [])
         assert [(path, error) for path, _, error in ran.failed] == [(b"f", errno.EIO)]
+        assert ran.report.copied_bytes == 0
+        assert ran.report.counts.moved_bytes > 0 or skip == 0
 
 
 @contextmanager

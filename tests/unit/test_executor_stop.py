@@ -77,9 +77,11 @@ def test_interrupted(tmp_path: Path, engine: str, op: Op, big: bool) -> None:
     assert isinstance(ran.error, KeyboardInterrupt)
     assert (ran.code, ran.report.interrupted) == (20, True)
     assert litter(dst) == []
-    for path in dst.rglob("*"):
-        if path.is_file():
-            assert path.read_bytes() == (src / path.relative_to(dst)).read_bytes()
+    whole = [path for path in dst.rglob("*") if path.is_file()]
+    for path in whole:
+        assert path.read_bytes() == (src / path.relative_to(dst)).read_bytes()
+    assert ran.report.copied_files == len(whole)
+    assert ran.report.copied_bytes == sum(path.stat().st_size for path in whole)
     again = run(src, dst, engine=engine)
     assert (again.code, again.error) == (0, None)
     assert_same(src, dst)

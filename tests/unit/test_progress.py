@@ -52,7 +52,7 @@ def test_no_share_before_the_walk_is_complete() -> None:
     """Until then there are counts: no percentage, no bar, no time left."""
     meter = Meter(Clock())
     counts = {"found_files": 9000, "found_bytes": 10**9, "plan_files": 500, "plan_bytes": 10**8}
-    meter.update(moment(1.0, done_files=100, done_bytes=10**7, in_flight=12, **counts))
+    meter.update(moment(1.0, done_files=100, moved_bytes=10**7, in_flight=12, **counts))
     text = shown(meter)
     assert "found 9,000, 1.00 GB" in text
     assert "copied 100 files, 10.0 MB" in text
@@ -66,7 +66,7 @@ def test_exact_totals_bring_share_and_estimate() -> None:
     """Then the totals are those of the plan, and the estimate uses files and bytes."""
     meter = Meter(Clock())
     plan = {"plan_files": 1000, "plan_bytes": 10**9}
-    meter.update(moment(10.0, exact=True, done_files=100, done_bytes=5 * 10**8, **plan))
+    meter.update(moment(10.0, exact=True, done_files=100, moved_bytes=5 * 10**8, **plan))
     text = shown(meter)
     assert "copied 100 of 1,000 files" in text
     assert "500 MB of 1.00 GB" in text
@@ -79,7 +79,7 @@ def test_exact_totals_bring_share_and_estimate() -> None:
 def test_estimate_of_nothing_left_is_zero() -> None:
     """At the end nothing is left, and a share is never past 100 %."""
     meter = Meter(Clock())
-    done = {"plan_files": 2, "plan_bytes": 10, "done_files": 2, "done_bytes": 11}
+    done = {"plan_files": 2, "plan_bytes": 10, "done_files": 2, "moved_bytes": 11}
     meter.update(moment(1.0, exact=True, **done))
     assert meter.eta_s() == 0
     assert "100 %" in shown(meter)
@@ -110,18 +110,18 @@ def test_empty_files_have_a_share_too() -> None:
 def test_rate_is_smoothed() -> None:
     """A pause of a tenth of a second moves it little, a long one much."""
     meter = Meter(Clock())
-    meter.update(moment(1.0, done_bytes=100_000_000))
-    meter.update(moment(1.1, done_bytes=100_000_000))
+    meter.update(moment(1.0, moved_bytes=100_000_000))
+    meter.update(moment(1.1, moved_bytes=100_000_000))
     assert "96.7 MB/s" in shown(meter)
-    meter.update(moment(11.1, done_bytes=100_000_000))
+    meter.update(moment(11.1, moved_bytes=100_000_000))
     assert "3.45 MB/s" in shown(meter)
 
 
 def test_a_moment_seen_twice_changes_no_rate() -> None:
     """Two moments without time between them are no division by zero."""
     meter = Meter(Clock())
-    meter.update(moment(1.0, done_bytes=5_000_000))
-    meter.update(moment(1.0, done_bytes=6_000_000))
+    meter.update(moment(1.0, moved_bytes=5_000_000))
+    meter.update(moment(1.0, moved_bytes=6_000_000))
     assert "6.00 MB, " in shown(meter).replace("  ", ", ")
     assert "5.00 MB/s" in shown(meter)
 

@@ -468,7 +468,7 @@ def test_lines_of_progress_are_rsyncs() -> None:
 def test_progress_of_the_run_is_rsyncs_line() -> None:
     """--info=progress2: ir-chk while the walk goes on, to-chk after it, a newline at the end."""
     counts = Counts(
-        found_files=3, found_dirs=1, plan_files=3, plan_bytes=400, done_files=1, done_bytes=100
+        found_files=3, found_dirs=1, plan_files=3, plan_bytes=400, done_files=1, moved_bytes=100
     )
     line = run_progress_line(Progress(counts=counts, elapsed_s=1.0))
     assert line == "\r            100  25%    0.10kB/s    0:00:01 (xfr#1, ir-chk=2/4)"

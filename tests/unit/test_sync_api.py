@@ -194,6 +194,7 @@ def test_progress_from_start_to_end(tmp_path: Path) -> None:
         lambda one: one.elapsed_s,
         lambda one: one.exact,
         lambda one: one.counts.done_bytes,
+        lambda one: one.counts.moved_bytes,
         lambda one: one.counts.found,
     ):
         assert list(map(key, seen)) == sorted(map(key, seen))
