@@ -125,7 +125,6 @@ class _Lib:
     AR_SCAN_SKIP_MOUNTS: int
     AR_SCAN_ALL_XATTRS: int
     AR_ROOT_CREATE: int
-    AR_ROOT_INSIDE: int
     AR_LATER_LINKS: int
     AR_LATER_DIRS: int
     AR_ENGINE_URING: int
@@ -135,7 +134,6 @@ class _Lib:
     AR_LANE_PREALLOCATE: int
     AR_LANE_REFLINK: int
     AR_LANE_REFLINK_ALWAYS: int
-    AR_LANE_NO_HASH: int
     AR_OP_NONE: int
     AR_OP_OPEN_FILE: int
     AR_OP_OPEN_DIR: int

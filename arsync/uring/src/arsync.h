@@ -3,8 +3,8 @@
  *
  * Everything between the two "cdef" marks is also what cffi reads, so it holds
  * plain declarations only.  What crosses this line is a batch of directories,
- * never a single file (a file above AR_BIG_BYTES excepted: it is a batch of its
- * own, of chunks).
+ * never a single file, except one of AR_BIG_BYTES or more: ar_lane_run leaves it,
+ * and ar_big_* copies it with all lanes, stretch by stretch.
  *
  * A batch is the unit that walks through the stages:
  *
@@ -316,7 +316,6 @@ typedef struct ar_scan ar_scan;
 typedef struct ar_dir ar_dir;		/* a directory of more rows than a page */
 
 #define AR_ROOT_CREATE 1		/* make the last component when it is missing */
-#define AR_ROOT_INSIDE 2		/* followed links must not lead out of it; any dst is */
 
 int ar_root_open(const char *path, uint32_t flags, ar_root **out);
 int ar_root_fd(const ar_root *root);
@@ -384,7 +383,6 @@ void ar_later_close(ar_later *later);
 #define AR_LANE_PREALLOCATE 4
 #define AR_LANE_REFLINK 8	/* --reflink auto or always */
 #define AR_LANE_REFLINK_ALWAYS 16	/* a file that cannot be shared fails */
-#define AR_LANE_NO_HASH 32
 
 struct ar_lane_config {
 	uint32_t engine;	/* AR_ENGINE_* */
@@ -396,7 +394,7 @@ struct ar_lane_config {
 	uint32_t lane;		/* number of this lane, part of its temporary names */
 	uint64_t buffer_bytes;	/* of one buffer, a multiple of 4096 */
 	uint64_t memory_bytes;	/* of all buffers of this lane */
-	char run[25];		/* 24 hex digits: names are .arsync.<run>.<n> */
+	char run[25];		/* 24 hex digits: names are .arsync.<run>.<lane>-<n> */
 	int temp_dir_fd;	/* -1: temporary files beside their targets */
 	const struct ar_rules *rules;
 	struct ar_limit *limit;	/* shared by all lanes, or NULL */

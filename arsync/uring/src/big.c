@@ -157,7 +157,7 @@ static int start(struct ar_lane *lane, struct ar_big *big, int *op)
 		return err;
 	if (big->method == AR_METHOD_DIRECT)
 		open_direct(big);
-	big->hashed = !(lane->cfg.flags & AR_LANE_NO_HASH);
+	big->hashed = true;
 	big->hashes = malloc(chunk_count(big->row.size) * AR_HASH_BYTES);
 	*op = AR_OP_MEMORY;
 	return big->hashes || !big->row.size ? 0 : -ENOMEM;

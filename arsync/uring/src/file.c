@@ -299,8 +299,7 @@ static void complete(struct ar_lane *lane, struct job *job, size_t buffered, int
 		failed(lane, job, err, AR_OP_TRUNCATE, 1);
 		return;
 	}
-	bool hashed = method == AR_METHOD_READ_WRITE && !unstable &&
-		      !(lane->cfg.flags & AR_LANE_NO_HASH);
+	bool hashed = method == AR_METHOD_READ_WRITE && !unstable;
 	if (hashed && buffered)
 		ar_hash_block(job->buf, buffered, change->hash);
 	else if (hashed)
@@ -400,8 +399,7 @@ static bool pass_on(struct ar_lane *lane, struct job *job, size_t got)
 		failed(lane, job, err, AR_OP_WRITE, 1);
 		return false;
 	}
-	if (!(lane->cfg.flags & AR_LANE_NO_HASH))
-		ar_hasher_update(&job->hasher, job->buf, got);
+	ar_hasher_update(&job->hasher, job->buf, got);
 	job->off += got;
 	return true;
 }

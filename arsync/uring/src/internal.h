@@ -35,7 +35,7 @@ _Static_assert(sizeof(struct ar_page) == 160, "rows follow a page's header");
 
 struct ar_root {
 	int fd;			/* O_DIRECTORY, for reading where that is allowed */
-	bool inside;		/* AR_ROOT_INSIDE */
+	bool inside;		/* a destination: followed links must not lead out of it */
 	bool has_openat2;
 	uint64_t dev;		/* as ar_dev() packs it */
 	uint64_t ino;
@@ -47,8 +47,8 @@ struct ar_root {
  * follow: it, and nothing else, is followed.  Paths longer than PATH_MAX are
  * walked in pieces.  Never leaves the root otherwise (openat2 RESOLVE_BENEATH |
  * RESOLVE_NO_SYMLINKS, or a component-wise O_NOFOLLOW walk without openat2).  In
- * an AR_ROOT_INSIDE root a followed link must lead to a directory of the root, or
- * the answer is -EXDEV.
+ * a destination (ar_scan_open says which it is) a followed link must lead to a
+ * directory of the root, or the answer is -EXDEV.
  * flags: O_RDONLY | O_DIRECTORY or O_PATH ...  Returns a descriptor or -errno.
  */
 int ar_open_beneath(const struct ar_root *root, const char *path, size_t len, int flags);
@@ -59,6 +59,11 @@ static inline uint64_t ar_dev(uint32_t major, uint32_t minor)
 }
 
 /* ----------------------------------------------------------------- batch.c */
+
+/* a batch ends with the directory that reaches one of these */
+#define AR_BATCH_ROWS 2048
+#define AR_BATCH_BYTES (1u << 20)
+#define AR_BATCH_DIRS 128
 
 static inline struct ar_page *ar_src_page(const struct ar_batch *b, const struct ar_pair *p)
 {
@@ -100,7 +105,7 @@ static inline const char *ar_row_name(const struct ar_page *page, const struct a
 	return ar_page_str(page, row->name_off);
 }
 
-/* the name on the source side, which --alias of a single file makes another one */
+/* the name on the source side; a single file may get another one at the destination */
 static inline const char *ar_row_src_name(const struct ar_page *page, const struct ar_row *row)
 {
 	return ar_page_str(page, page->alias_len ? page->alias_off : row->name_off);

@@ -133,7 +133,7 @@ static int add_finish(struct ar_batch *out, const struct folder_record *folder)
 
 static int next_dirs(struct ar_later *later, struct ar_batch *out)
 {
-	while (later->position && out->pair_count < LATER_PAIRS) {
+	while (later->position && out->pair_count < AR_BATCH_DIRS) {
 		const struct ar_record *record;
 		int err = ar_spool_before(&later->spool, later->position, &record);
 		if (!err)

@@ -25,8 +25,6 @@
 #include "inodes.h"
 #include "spool.h"
 
-#define LATER_PAIRS 128		/* in a batch that is read back */
-
 enum { RECORD_LEADER = 1, RECORD_FOLDER, RECORD_FOLLOWER };
 
 struct folder_record {

@@ -3,8 +3,6 @@
  */
 #include "later.h"
 
-#define BATCH_ROWS 2048
-
 static uint32_t draft_rows(const struct page_draft *draft)
 {
 	return (uint32_t)(draft->rows.used / sizeof(struct ar_row));
@@ -149,8 +147,8 @@ static int read_forward(struct ar_later *later, const struct ar_record *record,
 int ar_followers_next(struct ar_later *later, struct ar_batch *out)
 {
 	/* a record may end a pair, and so does the end of the batch */
-	while (later->position < later->spool.written && out->change_count < BATCH_ROWS &&
-	       out->pair_count + 1 < LATER_PAIRS) {
+	while (later->position < later->spool.written && out->change_count < AR_BATCH_ROWS &&
+	       out->pair_count + 1 < AR_BATCH_DIRS) {
 		const struct ar_record *record;
 		int err = ar_spool_at(&later->spool, later->position, &record);
 		if (err)

@@ -70,7 +70,6 @@ int ar_root_open(const char *path, uint32_t flags, ar_root **out)
 		return err;
 	}
 	root->fd = fd;
-	root->inside = flags & AR_ROOT_INSIDE;
 	root->has_openat2 = has_openat2(fd);
 	*out = root;
 	return 0;

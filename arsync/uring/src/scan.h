@@ -20,11 +20,6 @@
 
 #include "sys.h"
 
-/* a batch ends with the directory that reaches one of these */
-#define AR_BATCH_ROWS 2048
-#define AR_BATCH_BYTES (1u << 20)
-#define AR_BATCH_DIRS 128
-
 #define AR_DIRENT_BYTES 65536
 
 enum { SRC, DST };
