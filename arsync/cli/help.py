@@ -42,8 +42,12 @@ def sync_help() -> str:
     return "\n".join(parts)
 
 
+def _names_like(_context: click.Context, _argument: click.Parameter, incomplete: str) -> list[str]:
+    return [name for name in COMMANDS if name.startswith(incomplete)]
+
+
 @click.command("help", help="Show the help of arsync or of a command.")
-@click.argument("name", metavar="[COMMAND]", required=False)
+@click.argument("name", metavar="[COMMAND]", required=False, shell_complete=_names_like)
 def command(name: str | None) -> int:
     """Show the help of arsync or of a command."""
     if name in (None, "sync"):
