@@ -21,33 +21,15 @@ from tests.kit.syncing import (
     CHUNK,
     assert_hashed,
     litter,
-    open_descriptors,
     run,
     running,
     single,
 )
-from tests.requirements import need_root, need_uring
+from tests.requirements import need_root
 
 MIB = 1 << 20
 TIB = 1 << 40
 NS = 1_700_000_000_123_456_789
-
-
-@pytest.fixture(params=["uring", "sync"])
-def engine(request: pytest.FixtureRequest) -> str:
-    """Run the test once on each engine."""
-    if request.param == "uring":
-        need_uring()
-    return str(request.param)
-
-
-@pytest.fixture
-def no_litter(tmp_path: Path) -> Iterator[None]:
-    """Fail when a test leaves a temporary name or a descriptor."""
-    before = open_descriptors()
-    yield
-    assert litter(tmp_path) == []
-    assert open_descriptors() == before
 
 
 pytestmark = pytest.mark.usefixtures("no_litter")

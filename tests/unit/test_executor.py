@@ -50,29 +50,12 @@ NS = 1_700_000_000_123_456_789
 BUFFER = 64 << 10
 
 
-@pytest.fixture(params=["uring", "sync"])
-def engine(request: pytest.FixtureRequest) -> str:
-    """Run the test once on each engine."""
-    if request.param == "uring":
-        need_uring()
-    return str(request.param)
-
-
 @pytest.fixture
 def odd_umask() -> Iterator[None]:
     """Let nothing through by default."""
     old = os.umask(0o777)
     yield
     os.umask(old)
-
-
-@pytest.fixture
-def no_litter(tmp_path: Path) -> Iterator[None]:
-    """Fail when a test leaves a temporary name or a descriptor."""
-    before = open_descriptors()
-    yield
-    assert litter(tmp_path) == []
-    assert open_descriptors() == before
 
 
 pytestmark = pytest.mark.usefixtures("no_litter")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,8 +11,7 @@ import pytest
 from arsync.model import ChangeFlag, Op, ProblemKind, WarningKind
 from arsync.uring.faults import paused_at
 from tests.kit import File, Pattern, Tree, assert_same, make
-from tests.kit.syncing import assert_hashed, litter, open_descriptors, run, running, single
-from tests.requirements import need_uring
+from tests.kit.syncing import assert_hashed, run, running, single
 
 MIB = 1 << 20
 BUFFER = 64 << 10
@@ -22,23 +21,6 @@ NS = 1_700_000_000_123_456_789
 
 SIZES = pytest.mark.parametrize("size", [SMALL, BIG], ids=["small", "big"])
 OP_OF = {"read_write": Op.READ, "copy_file_range": Op.COPY_RANGE, "splice": Op.SPLICE}
-
-
-@pytest.fixture(params=["uring", "sync"])
-def engine(request: pytest.FixtureRequest) -> str:
-    """Run the test once on each engine."""
-    if request.param == "uring":
-        need_uring()
-    return str(request.param)
-
-
-@pytest.fixture
-def no_litter(tmp_path: Path) -> Iterator[None]:
-    """Fail when a test leaves a temporary name or a descriptor."""
-    before = open_descriptors()
-    yield
-    assert litter(tmp_path) == []
-    assert open_descriptors() == before
 
 
 pytestmark = pytest.mark.usefixtures("no_litter")

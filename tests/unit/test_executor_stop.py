@@ -7,7 +7,6 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,28 +16,9 @@ from arsync.errors import Interrupted
 from arsync.model import Op
 from arsync.uring.faults import FOREVER, Action, fault, paused_at
 from tests.kit import Dir, File, HardLink, Pattern, Tree, assert_same, make
-from tests.kit.syncing import litter, open_descriptors, run
-from tests.requirements import need_uring
+from tests.kit.syncing import litter, run
 
 MIB = 1 << 20
-
-
-@pytest.fixture(params=["uring", "sync"])
-def engine(request: pytest.FixtureRequest) -> str:
-    """Run the test once on each engine."""
-    if request.param == "uring":
-        need_uring()
-    return str(request.param)
-
-
-@pytest.fixture
-def no_litter(tmp_path: Path) -> Iterator[None]:
-    """Fail when a test leaves a temporary name, a descriptor or a thread."""
-    before, threads = open_descriptors(), threading.active_count()
-    yield
-    assert litter(tmp_path) == []
-    assert open_descriptors() == before
-    assert threading.active_count() == threads
 
 
 pytestmark = pytest.mark.usefixtures("no_litter")

@@ -9,23 +9,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
-
 from tests.kit import Dir, File, HardLink, Symlink, Tree, make, read
 from tests.kit.snapshot import Snapshot
 from tests.kit.syncing import litter, run
-from tests.requirements import need_uring
 
 SECONDS = 0.8
 SECRET = b"secret"
-
-
-@pytest.fixture(params=["uring", "sync"])
-def engine(request: pytest.FixtureRequest) -> str:
-    """Run the test once on each engine."""
-    if request.param == "uring":
-        need_uring()
-    return str(request.param)
 
 
 @contextmanager

@@ -10,7 +10,6 @@ import shutil
 import subprocess
 import tempfile
 import traceback
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -42,23 +41,6 @@ from tests.requirements import need_root, need_unprivileged, need_uring
 MIB = 1 << 20
 BUFFER = 64 << 10
 NS = 1_700_000_000_123_456_789
-
-
-@pytest.fixture(params=["uring", "sync"])
-def engine(request: pytest.FixtureRequest) -> str:
-    """Run the test once on each engine."""
-    if request.param == "uring":
-        need_uring()
-    return str(request.param)
-
-
-@pytest.fixture
-def no_litter(tmp_path: Path) -> Iterator[None]:
-    """Fail when a test leaves a temporary name or a descriptor."""
-    before = open_descriptors()
-    yield
-    assert litter(tmp_path) == []
-    assert open_descriptors() == before
 
 
 pytestmark = pytest.mark.usefixtures("no_litter")

@@ -14,18 +14,10 @@ from hypothesis import strategies as st
 from arsync.model import ChangeFlag
 from tests.kit import File, Pattern, Sparse, Tree, make
 from tests.kit.syncing import CHUNK, hash_of, run
-from tests.requirements import need_uring, skip_without
+from tests.requirements import skip_without
 
 KIB = 1 << 10
 BLOCKS = st.one_of(st.just(b"\0" * 4096), st.binary(min_size=1, max_size=5000))
-
-
-@pytest.fixture(params=["uring", "sync"])
-def engine(request: pytest.FixtureRequest) -> str:
-    """Run the test once on each engine."""
-    if request.param == "uring":
-        need_uring()
-    return str(request.param)
 
 
 @given(parts=st.lists(BLOCKS, max_size=40), sparse=st.booleans())
