@@ -172,7 +172,10 @@ def _find_target(
     except FileNotFoundError:
         return _find_missing(as_file, dst, options)
     except OSError as error:
-        raise SelectionError(describe("use the destination", dst, error.errno or 0)) from None
+        number = error.errno or 0
+        if options.write.mkpath and not os.path.lexists(dst):
+            raise FileError(describe("make the destination", dst, number)) from None
+        raise SelectionError(describe("use the destination", dst, number)) from None
     if stat.S_ISDIR(dst_stat.st_mode):
         return Target(dst, missing=False), None
     if as_file and not dst.endswith(b"/"):
@@ -189,17 +192,7 @@ def _find_missing(as_file: bool, dst: bytes, options: SyncOptions) -> tuple[Targ
         raise FileError(f"{reason} (its parent {quoted(parent)} is not there: --mkpath makes it)")
     if as_file and not dst.endswith(b"/"):
         return Target(parent, missing=not os.path.isdir(parent)), name
-    if not options.write.dry_run and os.path.isdir(parent):
-        _refuse_closed_parent(parent, dst)
     return Target(dst, missing=True), None
-
-
-def _refuse_closed_parent(parent: bytes, dst: bytes) -> None:
-    if os.access(parent, os.W_OK | os.X_OK, effective_ids=True):
-        return
-    read_only = os.statvfs(parent).f_flag & os.ST_RDONLY
-    number = errno.EROFS if read_only else errno.EACCES
-    raise FileError(describe("make the destination", dst, number))
 
 
 # -------------------------------------------------------------------- refusals

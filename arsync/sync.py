@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
-from arsync.errors import ArsyncError, Interrupted, SelectionError, describe
+from arsync.errors import ArsyncError, FileError, Interrupted, SelectionError, describe
 from arsync.execute import Lanes, Worker, join_all
 from arsync.model import (
     Change,
@@ -193,7 +193,7 @@ class _Run:
         if self._dry_run and target.missing:
             return None
         if target.missing and self._options.write.mkpath:
-            os.makedirs(target.root, exist_ok=True)
+            _make_path(target.root)
         return Root(target.root, create=target.missing)
 
     def _open_temp_dir(self, stack: ExitStack) -> int:
@@ -402,6 +402,13 @@ class _Run:
             dry_run=self._dry_run,
         )
         return self._report.finish(end)
+
+
+def _make_path(path: bytes) -> None:
+    try:
+        os.makedirs(path, exist_ok=True)
+    except OSError as error:
+        raise FileError(describe("make the destination", path, error.errno or 0)) from None
 
 
 class _FailedDirectories:

@@ -11,7 +11,7 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
-from arsync.errors import InternalError, OutOfMemoryError, SelectionError, describe
+from arsync.errors import FileError, InternalError, OutOfMemoryError, SelectionError, describe
 from arsync.options import SyncOptions
 from arsync.uring._native import ffi, lib
 from arsync.uring.batch import Batch
@@ -35,12 +35,14 @@ class Root:
     Args:
         path: followed where it is a symlink, as rsync follows its operands.
         create: make its last component when it is missing.
-    Raises: SelectionError when it cannot be opened.
+    Raises: SelectionError when it cannot be opened; FileError when it cannot be made.
     """
 
     def __init__(self, path: bytes, *, create: bool = False) -> None:
         out = ffi.new("ar_root **")
         result = lib.ar_root_open(path, lib.AR_ROOT_CREATE if create else 0, out)
+        if result and create:
+            raise FileError(describe("make the destination", path, result))
         if result:
             raise SelectionError(describe("open the directory", path, result))
         self.path = path
