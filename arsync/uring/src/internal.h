@@ -39,6 +39,7 @@ struct ar_root {
 	bool has_openat2;
 	uint64_t dev;		/* as ar_dev() packs it */
 	uint64_t ino;
+	struct ar_successors *successors;	/* of first names, see successor.h */
 };
 
 /*

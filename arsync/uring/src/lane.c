@@ -65,10 +65,6 @@ void ar_lane_close(ar_lane *lane)
 	ar_ring_close(lane);
 	for (uint32_t i = 0; lane->jobs && i < lane->job_count; i++)
 		ar_hasher_free(&lane->jobs[i].hasher);
-	for (uint32_t i = 0; i < lane->relink_count; i++) {
-		free(lane->relinks[i].from);
-		free(lane->relinks[i].to);
-	}
 	for (int i = 0; i < 2; i++)
 		if (lane->pipe_fds[i] >= 0)
 			close(lane->pipe_fds[i]);
@@ -375,6 +371,20 @@ static void start_again(struct ar_lane *lane)
 	}
 }
 
+/* lanes wait for this copy, so it is not left to itself among the others */
+static void finish_successor(struct ar_lane *lane, const struct ar_change *change,
+			     uint32_t folders)
+{
+	while (change->state == AR_STATE_PLANNED && !lane->fatal &&
+	       (in_flight(lane) || lane->again_count)) {
+		if (in_flight(lane))
+			reap(lane, folders);
+		start_again(lane);
+	}
+	ar_successor_made(lane->batch->dst_root->successors, lane->successor);
+	lane->successor = NULL;
+}
+
 static void start_change(struct ar_lane *lane, struct folder *folder, struct ar_change *change,
 			 uint32_t folders)
 {
@@ -394,6 +404,8 @@ static void start_change(struct ar_lane *lane, struct folder *folder, struct ar_
 		start_node(lane, folder, change);
 	else
 		ar_job_start(lane, folder, change);
+	if (lane->successor)
+		finish_successor(lane, change, folders);
 }
 
 static int open_folder(struct ar_lane *lane, struct folder *folder, uint32_t folders)

@@ -23,6 +23,7 @@
 
 #include "sys.h"
 #include "hash.h"
+#include "successor.h"
 
 #define AR_PENDING (-4095L)	/* the ring has it: the answer comes later */
 #define AR_TRIES 4		/* of an operation that fails for a passing reason */
@@ -72,12 +73,6 @@ struct job {			/* a regular file on its way */
 	struct ar_hasher hasher;
 };
 
-#define AR_RELINKS 16
-struct relink {			/* a first name that takes no more links, and its successor */
-	char *from, *to;
-	size_t from_len, to_len;
-};
-
 struct ar_lane {
 	struct ar_lane_config cfg;
 	const struct ar_rules *rules;
@@ -108,8 +103,7 @@ struct ar_lane {
 	} *again;
 	uint32_t again_count;
 	char *xattr_space;	/* AR_XATTR_SPACE bytes of attr.c, NULL until needed */
-	struct relink relinks[AR_RELINKS];
-	uint32_t relink_count;
+	struct ar_successor *successor;	/* what others wait for, see successor.h; or NULL */
 	int parent_fd;		/* the last parent directory that was opened, and its path */
 	char *parent_path;
 	size_t parent_len;
@@ -196,6 +190,7 @@ void ar_job_advance(struct ar_lane *lane, struct job *job, long result);
 
 /* ------------------------------------------------------------------- node.c */
 int ar_node_make(struct ar_lane *lane, struct folder *folder, struct ar_change *change, int *op);
+/* 1: there is no link to be had, make the file anew */
 int ar_node_link(struct ar_lane *lane, struct folder *folder, struct ar_change *change, int *op);
 int ar_node_meta(struct ar_lane *lane, struct folder *folder, struct ar_change *change, int *op);
 

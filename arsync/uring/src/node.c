@@ -96,48 +96,22 @@ int ar_node_meta(struct ar_lane *lane, struct folder *folder, struct ar_change *
 
 /* -------------------------------------------------------------- hard links */
 
-/* paths may hold NULs (internal.h), so they are compared by their length */
-static struct relink *find_relink(struct ar_lane *lane, const char *first, size_t len)
-{
-	for (uint32_t i = 0; i < lane->relink_count; i++) {
-		struct relink *one = &lane->relinks[i];
-		if (one->from_len == len && !memcmp(one->from, first, len))
-			return one;
-	}
-	return NULL;
-}
-
-/*
- * From now on further names of first are linked to this change's own file.  Where
- * that cannot be remembered each further name becomes a copy, which is right too.
- */
-static void succeed(struct ar_lane *lane, const struct folder *folder, const char *first,
-		    size_t first_len, const char *name)
+/* the path of a name below the destination's root, without a NUL; free() it */
+static char *dst_path(const struct ar_lane *lane, const struct folder *folder, const char *name,
+		      size_t *len)
 {
 	const struct ar_page *page = ar_dst_path_page(lane->batch, folder->pair);
-	struct relink *one = find_relink(lane, first, first_len);
-	size_t slash = page->path_len ? 1 : 0, name_len = strlen(name);
-	char *to = malloc(page->path_len + slash + name_len);
+	const size_t slash = page->path_len ? 1 : 0, name_len = strlen(name);
+	char *path = malloc(page->path_len + slash + name_len);
 
-	if (!one && lane->relink_count < AR_RELINKS && to) {
-		char *from = malloc(first_len);
-		if (from) {
-			one = &lane->relinks[lane->relink_count++];
-			*one = (struct relink){ .from = memcpy(from, first, first_len),
-						.from_len = first_len };
-		}
-	}
-	if (!one || !to) {
-		free(to);
-		return;
-	}
-	memcpy(to, ar_page_str(page, page->path_off), page->path_len);
+	if (!path)
+		return NULL;
+	memcpy(path, ar_page_str(page, page->path_off), page->path_len);
 	if (slash)
-		to[page->path_len] = '/';
-	memcpy(to + page->path_len + slash, name, name_len);
-	free(one->to);
-	one->to = to;
-	one->to_len = page->path_len + slash + name_len;
+		path[page->path_len] = '/';
+	memcpy(path + page->path_len + slash, name, name_len);
+	*len = page->path_len + slash + name_len;
+	return path;
 }
 
 /* the directory of a first name; its own name is copied out, with a NUL */
@@ -229,27 +203,58 @@ static int link_over(struct ar_lane *lane, int first_fd, const char *first_name,
 	return 0;
 }
 
+static int link_to(struct ar_lane *lane, struct folder *folder, const struct ar_row *row,
+		   const char *path, size_t len, int *op)
+{
+	char first_name[NAME_MAX + 1];
+	int fd = open_first(lane, path, len, first_name);
+
+	*op = AR_OP_OPEN_TARGET;
+	if (fd < 0)
+		return fd;
+	int err = link_over(lane, fd, first_name, folder, row, op);
+	close(fd);
+	return err;
+}
+
+/* no more names for it, or it is not there */
+static bool is_refused(int err)
+{
+	return err == -EMLINK || err == -ENOENT || err == -EXDEV || err == -EPERM;
+}
+
+/* true: this name becomes a file of its own, and as a rule the next ones are linked to it */
+static bool succeed(struct ar_lane *lane, const struct folder *folder,
+		    const struct ar_change *change, const char *name, const struct ar_heir *heir,
+		    int err)
+{
+	const char *first = (const char *)lane->batch->aux + change->aux;
+	size_t len = 0;
+	char *path = dst_path(lane, folder, name, &len);
+
+	return ar_successor_claim(lane->batch->dst_root->successors, first, change->aux_len, heir,
+				  err, path, len, &lane->successor);
+}
+
 int ar_node_link(struct ar_lane *lane, struct folder *folder, struct ar_change *change, int *op)
 {
 	const struct ar_page *page = ar_src_page(lane->batch, folder->pair);
 	const struct ar_row *row = &ar_rows(page)[change->src_row];
-	const char *name = ar_row_name(page, row);
 	const char *first = (const char *)lane->batch->aux + change->aux;
-	const struct relink *other = find_relink(lane, first, change->aux_len);
-	char first_name[NAME_MAX + 1];
+	struct ar_heir heir;
+	int err;
 
-	*op = AR_OP_OPEN_TARGET;
-	int fd = open_first(lane, other ? other->to : first, other ? other->to_len : change->aux_len,
-			    first_name);
-	int err = fd;
-	if (fd >= 0) {
-		err = link_over(lane, fd, first_name, folder, row, op);
-		close(fd);
-	}
-	/* no more names for it, or it is not there: a copy takes the first one's place */
-	if (err == -EMLINK || err == -ENOENT || err == -EXDEV || err == -EPERM) {
-		succeed(lane, folder, first, change->aux_len, name);
-		return 1;
-	}
-	return err;
+	do {
+		*op = AR_OP_MEMORY;
+		err = ar_successor_find(lane->batch->dst_root->successors, first, change->aux_len,
+					&heir);
+		if (err)
+			return err;
+		err = link_to(lane, folder, row, heir.path ? heir.path : first,
+			      heir.path ? heir.len : change->aux_len, op);
+		free(heir.path);
+		if (!is_refused(err))
+			return err;
+	} while (!succeed(lane, folder, change, ar_row_name(page, row), &heir, err));
+	return 1;
 }

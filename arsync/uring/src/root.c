@@ -8,6 +8,7 @@
 #include <limits.h>
 #include <stdlib.h>
 
+#include "successor.h"
 #include "sys.h"
 
 #define PIECE_BYTES (PATH_MAX - 1)	/* of one call, without the NUL */
@@ -63,13 +64,17 @@ int ar_root_open(const char *path, uint32_t flags, ar_root **out)
 	if (fd < 0)
 		return fd;
 	root = calloc(1, sizeof(*root));
-	err = root ? identify(fd, &root->dev, &root->ino) : -ENOMEM;
-	if (err) {
-		free(root);
+	if (!root) {
 		close(fd);
-		return err;
+		return -ENOMEM;
 	}
 	root->fd = fd;
+	root->successors = ar_successors_new();
+	err = root->successors ? identify(fd, &root->dev, &root->ino) : -ENOMEM;
+	if (err) {
+		ar_root_close(root);
+		return err;
+	}
 	root->has_openat2 = has_openat2(fd);
 	*out = root;
 	return 0;
@@ -85,6 +90,7 @@ void ar_root_close(ar_root *root)
 	if (!root)
 		return;
 	close(root->fd);
+	ar_successors_free(root->successors);
 	free(root);
 }
 
