@@ -42,23 +42,23 @@ def size(byte_count: int, level: int = 1) -> str:
 
 
 def rate(bytes_per_s: float, level: int = 1) -> str:
-    """Write a rate: `813 MB/s`."""
-    text = size(int(bytes_per_s), max(level, 1))
+    """Write a rate: `813 MB/s`, `813000000 B/s` at level 0."""
+    text = size(int(bytes_per_s), level)
     return text.replace(" bytes", " B").replace(" byte", " B") + "/s"
 
 
-def grouped(number: int) -> str:
-    """Write a count with commas between groups of three digits."""
-    return f"{number:,}"
+def grouped(number: int, level: int = 1) -> str:
+    """Write a count: with commas between groups of three digits, plain at level 0."""
+    return human(number, min(level, 1))
 
 
-def counted(number: int, one: str, many: str = "") -> str:
-    """Write a count with its noun: `1 file`, `2,000 files`.
+def counted(number: int, one: str, many: str = "", *, level: int = 1) -> str:
+    """Write a count with its noun: `1 file`, `2,000 files`, `2000 files` at level 0.
 
     Args:
         many: the plural, where it is more than an s.
     """
-    return f"{number:,} {one if number == 1 else many or one + 's'}"
+    return f"{grouped(number, level)} {one if number == 1 else many or one + 's'}"
 
 
 def seconds(elapsed_s: float) -> str:

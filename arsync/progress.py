@@ -115,19 +115,19 @@ class Meter:
         cells = [f"{spinner} {clock(math.floor(elapsed_s))}"]
         if self._progress.exact:
             cells += [
-                f"copied {grouped(counts.done_files)} of {counted(counts.plan_files, 'file')}",
+                f"copied {grouped(counts.done_files, level)} of {counted(counts.plan_files, 'file', level=level)}",
                 f"{size(counts.moved_bytes, level)} of {size(counts.plan_bytes, level)}",
             ]
         else:
             cells += [
-                f"found {grouped(counts.found_files)}, {size(counts.found_bytes, level)}",
-                f"copied {counted(counts.done_files, 'file')}, {size(counts.moved_bytes, level)}",
+                f"found {grouped(counts.found_files, level)}, {size(counts.found_bytes, level)}",
+                f"copied {counted(counts.done_files, 'file', level=level)}, {size(counts.moved_bytes, level)}",
             ]
         cells.append(rate(self._bytes_per_s, level))
         if counts.in_flight:
-            cells.append(f"{grouped(counts.in_flight)} in flight")
+            cells.append(f"{grouped(counts.in_flight, level)} in flight")
         if counts.failed:
-            cells.append(f"{grouped(counts.failed)} failed")
+            cells.append(f"{grouped(counts.failed, level)} failed")
         eta_s = self.eta_s()
         if eta_s is not None:
             cells.append(f"{clock(math.ceil(eta_s))} left")

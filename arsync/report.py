@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from arsync.errors import escaped
-from arsync.figures import counted, human, rate, seconds, size
+from arsync.figures import counted, grouped, human, rate, seconds, size
 from arsync.model import (
     Failure,
     Problem,
@@ -130,12 +130,13 @@ def summary(report: Report, width: int = 80, level: int = 1) -> str:
         level: of --human-readable.
     Returns: lines that each end in a newline.
     """
-    rows = [("", _headline(report, level)), *_details(report, level), *_troubles(report)]
+    rows = [("", _headline(report, level)), *_details(report, level), *_troubles(report, level)]
     return "".join(_row(label, text, max(width, _NARROWEST)) for label, text in rows if text)
 
 
 def _headline(report: Report, level: int) -> str:
-    done = f"{counted(report.copied_files, 'file')}, {size(report.copied_bytes, level)}"
+    files = counted(report.copied_files, "file", level=level)
+    done = f"{files}, {size(report.copied_bytes, level)}"
     if report.dry_run:
         return f"would copy {done} (dry run, {seconds(report.elapsed_s)})"
     text = f"copied {done} in {seconds(report.elapsed_s)}"
@@ -149,15 +150,20 @@ def _headline(report: Report, level: int) -> str:
 def _details(report: Report, level: int) -> list[tuple[str, str]]:
     counts = report.counts
     again = [
-        counted(counts.retries, "operation") + " tried again" if counts.retries else "",
-        counted(counts.rereads, "file") + " read again" if counts.rereads else "",
+        f"{counted(number, noun, level=level)} {what} again"
+        for number, noun, what in (
+            (counts.retries, "operation", "tried"),
+            (counts.rereads, "file", "read"),
+        )
+        if number
     ]
-    found = f"{counted(counts.found, 'entry', 'entries')}, {size(counts.found_bytes, level)}"
+    entries = counted(counts.found, "entry", "entries", level=level)
+    found = f"{entries}, {size(counts.found_bytes, level)}"
     return [
         ("also", _others(report, level)),
         ("found", found),
         ("engine", _engine(report, level)),
-        ("again", ", ".join(filter(None, again))),
+        ("again", ", ".join(again)),
     ]
 
 
@@ -180,7 +186,11 @@ def _others(report: Report, level: int) -> str:
         ("hard link", "hard links"),
         ("change of attributes", "changes of attributes"),
     )
-    parts = [counted(number, *noun) for number, noun in zip(numbers, nouns, strict=True) if number]
+    parts = [
+        counted(number, *noun, level=level)
+        for number, noun in zip(numbers, nouns, strict=True)
+        if number
+    ]
     if counts.hole_bytes:
         parts.append(f"{size(counts.hole_bytes, level)} of holes kept")
     return ", ".join(map(_glued, parts))
@@ -189,7 +199,8 @@ def _others(report: Report, level: int) -> str:
 def _engine(report: Report, level: int) -> str:
     parts = [f"{report.engine}, {counted(report.lanes, 'lane')}"]
     parts += [
-        f"{use.method.name.lower()} {counted(use.files, 'file')} ({size(use.bytes, level)})"
+        f"{use.method.name.lower()} {counted(use.files, 'file', level=level)} "
+        f"({size(use.bytes, level)})"
         for use in report.methods
     ]
     parts = [_glued(part) for part in parts]
@@ -198,26 +209,26 @@ def _engine(report: Report, level: int) -> str:
     return "; ".join(parts)
 
 
-def _troubles(report: Report) -> list[tuple[str, str]]:
-    rows = [("warning", warning_text(_with_short_name(one))) for one in report.warnings]
+def _troubles(report: Report, level: int) -> list[tuple[str, str]]:
+    rows = [("warning", warning_text(_with_short_name(one), level)) for one in report.warnings]
     if report.vanished_count:
-        rows.append(("vanished", _vanished(report)))
+        rows.append(("vanished", _vanished(report, level)))
     if report.failure_count:
-        rows.append(("failed", _failed(report)))
+        rows.append(("failed", _failed(report, level)))
     if report.stopped:
         rows.append(("stopped", escaped(report.stopped)))
     return rows
 
 
-def _vanished(report: Report) -> str:
-    text = counted(report.vanished_count, "entry", "entries")
+def _vanished(report: Report, level: int) -> str:
+    text = counted(report.vanished_count, "entry", "entries", level=level)
     return f"{text}, first {vanished_text(_short(report.vanished[0])).partition(': ')[2]}"
 
 
-def _failed(report: Report) -> str:
+def _failed(report: Report, level: int) -> str:
     first = report.failures[0]
     first = first._replace(path=_short(first.path), root=_short(first.root))
-    text = counted(report.failure_count, "entry", "entries")
+    text = counted(report.failure_count, "entry", "entries", level=level)
     return f"{text}, first: {failure_text(first)}"
 
 
@@ -275,13 +286,14 @@ def stats_table(report: Report, level: int = 1) -> str:
     )
     made = (counts.new_files, counts.new_dirs, counts.new_symlinks, counts.new_specials)
     read, shared = _read_and_shared(report)
+    whole = counts.plan_bytes if report.dry_run else sum(counts.method_bytes)  # with holes
     lines = [
         f"Number of files: {_by_type(found, level)}",
         f"Number of created files: {_by_type(made, level)}",
         "Number of deleted files: 0",
-        f"Number of regular files transferred: {human(report.copied_files, level)}",
+        f"Number of regular files transferred: {grouped(report.copied_files, level)}",
         f"Total file size: {human(counts.found_bytes, level)} bytes",
-        f"Total transferred file size: {human(report.copied_bytes, level)} bytes",
+        f"Total transferred file size: {human(whole, level)} bytes",
         f"Literal data: {human(read, level)} bytes",
         f"Matched data: {human(shared, level)} bytes",
         *(f"Time of {escaped(name)}: {took:.3f} seconds" for name, took in report.phases),
@@ -316,11 +328,11 @@ def _read_and_shared(report: Report) -> tuple[int, int]:
 
 def _by_type(numbers: Sequence[int], level: int) -> str:
     parts = [
-        f"{name}: {human(number, level)}"
+        f"{name}: {grouped(number, level)}"
         for name, number in zip(("reg", "dir", "link", "special"), numbers, strict=True)
         if number
     ]
-    whole = human(sum(numbers), level)
+    whole = grouped(sum(numbers), level)
     return f"{whole} ({', '.join(parts)})" if parts else whole
 
 

@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import Final
 
 from arsync.errors import describe, quoted
+from arsync.figures import counted
 from arsync.model import Failure, Op, Problem, ProblemKind, RunWarning, Side, WarningKind
 
 __all__ = [
@@ -179,10 +180,14 @@ def warning_kind(problem: Problem) -> WarningKind:
     return _KINDS[problem.kind]
 
 
-def warning_text(warning: RunWarning) -> str:
-    """Return the line of a warning: its kind, how many, the first of them and why."""
-    noun = "entry" if warning.count == 1 else "entries"
-    text = f"{WARNING_TEXTS[warning.kind]}: {warning.count:,} {noun}, "
+def warning_text(warning: RunWarning, level: int = 1) -> str:
+    """Return the line of a warning: its kind, how many, the first of them and why.
+
+    Args:
+        level: of --human-readable.
+    """
+    entries = counted(warning.count, "entry", "entries", level=level)
+    text = f"{WARNING_TEXTS[warning.kind]}: {entries}, "
     text += f"first {quoted(warning.first or b'.')}"
     return f"{text}: {os.strerror(warning.errno)}" if warning.errno else text
 

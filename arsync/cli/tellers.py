@@ -140,7 +140,8 @@ class TextTeller:
     def _warnings(self, report: Report) -> None:
         for warning in report.warnings:
             if _is_told(warning, self._output):
-                self._terminal.complain(warning_text(warning))
+                text = warning_text(warning, self._output.human_readable)
+                self._terminal.complain(text)
 
     def _lines(self, changes: Sequence[Change], root: bytes) -> list[str]:
         line_format = self._format
@@ -222,7 +223,8 @@ class EventTeller:
         for warning in report.warnings:
             self._events.warning(warning)
             if _is_told(warning, self._output):
-                self._terminal.complain(warning_text(warning))
+                text = warning_text(warning, self._output.human_readable)
+                self._terminal.complain(text)
         self._events.summary(report)
 
 
@@ -268,7 +270,7 @@ class LogTeller:
 
     def end(self, report: Report) -> None:
         """Append warnings and totals, and close the file."""
-        self._append([warning_text(warning) for warning in report.warnings])
+        self._append([warning_text(warning, 0) for warning in report.warnings])
         self._append([report.stopped] if report.stopped else [])
         self._append(totals(report, 0).splitlines())
         os.close(self._fd)

@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import unicodedata
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -54,6 +55,7 @@ from arsync.wording import (
     vanished_text,
     warning_text,
 )
+from tests.kit.programs import run_arsync, run_rsync
 from tests.requirements import need_rsync
 
 HEADER = Path(__file__).resolve().parents[2] / "arsync" / "uring" / "src" / "arsync.h"
@@ -322,6 +324,34 @@ def test_summary_of_a_busy_run() -> None:
     )
 
 
+def test_no_number_is_grouped_without_human_readable() -> None:
+    """--no-h: plain digits in the summary, the table and the warnings, also of files."""
+    warning = RunWarning(WarningKind.NO_ACLS, 4321, b"a", errno.EOPNOTSUPP)
+    report = replace(BUSY, warnings=(warning,), vanished=(b"v",), vanished_count=5432)
+    text = summary(report, 200, 0) + stats_table(report, 0) + totals(report, 0)
+    assert not re.search(r"\d,\d", text)
+    assert text.startswith("copied 100001 files, 2610000000 bytes in 3.2 s, 813084112 B/s\n")
+    assert "4321 entries, first 'a'" in text
+    assert "5432 entries, first 'v'" in text
+
+
+@pytest.mark.parametrize("words", ["--no-h", "", "-h", "-hh"])
+def test_counts_of_files_have_rsyncs_digits(tmp_path: Path, words: str) -> None:
+    """They are grouped at most, never scaled."""
+    need_rsync()
+    (tmp_path / "src").mkdir()
+    for number in range(1234):
+        (tmp_path / f"src/{number}").touch()
+    args = ["-an", "--stats", *words.split(), f"{tmp_path}/src/", f"{tmp_path}/dst"]
+    labels = (b"Number of files", b"Number of regular files")
+    ours, theirs = (
+        [line for line in ran.stdout.splitlines() if line.startswith(labels)]
+        for ran in (run_arsync(args), run_rsync(args))
+    )
+    assert len(ours) == 2
+    assert ours == theirs
+
+
 def test_summary_says_how_a_run_ended() -> None:
     """A dry run, a signal and a full disk are not taken for a finished copy."""
     end = {"counts": BUSY.counts, "elapsed_s": 1.0}
@@ -541,3 +571,5 @@ def test_rates_and_counts() -> None:
     assert figures.rate(12.5) == "12 B/s"
     assert figures.counted(1, "entry", "entries") == "1 entry"
     assert figures.counted(2000, "file") == "2,000 files"
+    assert figures.counted(2000, "file", level=0) == "2000 files"
+    assert figures.counted(2000, "file", level=3) == "2,000 files"
