@@ -113,15 +113,17 @@ class Meter:
         spinner = self._spinner[int(elapsed_s * _REDRAWS_PER_S) % len(self._spinner)]
         counts, level = self._progress.counts, self._level
         cells = [f"{spinner} {clock(math.floor(elapsed_s))}"]
+        moved = size(counts.moved_bytes, level)
         if self._progress.exact:
             cells += [
-                f"copied {grouped(counts.done_files, level)} of {counted(counts.plan_files, 'file', level=level)}",
-                f"{size(counts.moved_bytes, level)} of {size(counts.plan_bytes, level)}",
+                f"copied {grouped(counts.done_files, level)} "
+                f"of {counted(counts.plan_files, 'file', level=level)}",
+                f"{moved} of {size(counts.plan_bytes, level)}",
             ]
         else:
             cells += [
                 f"found {grouped(counts.found_files, level)}, {size(counts.found_bytes, level)}",
-                f"copied {counted(counts.done_files, 'file', level=level)}, {size(counts.moved_bytes, level)}",
+                f"copied {counted(counts.done_files, 'file', level=level)}, {moved}",
             ]
         cells.append(rate(self._bytes_per_s, level))
         if counts.in_flight:
