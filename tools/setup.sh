@@ -20,8 +20,7 @@ SET_UP_FAILED=43 # "not supported here" among arsync's exit codes
 set_up() { # KIND
     is_ready "$1" && return
     mkdir -p "$venv" 2>/dev/null || true
-    [[ -w $venv ]] ||
-        fail "cannot write '$venv', where the set-up goes: call it once as the owner of the checkout"
+    [[ -w $venv ]] || refuse_stranger
     (
         flock --nonblock 9 || {
             say "waiting for another set-up of this checkout"
@@ -29,6 +28,16 @@ set_up() { # KIND
         }
         is_ready "$1" || prepare "$1"
     ) 9>>"$venv/.lock" </dev/null || exit
+}
+
+# Not this user's checkout: what is there would do, or it does not.
+refuse_stranger() {
+    local python=$venv/bin/python
+    [[ ! -f $venv/.ready-run || -x $python ]] ||
+        fail "this user cannot run '$(readlink -m "$python")', the Python that the checkout was set up" \
+            "with: its owner must set it up with one for everybody:" \
+            "rm -r '$venv' && PATH=/usr/bin:/bin '$tools/arsync' --version"
+    fail "cannot write '$venv', where the set-up goes: call it once as the owner of the checkout"
 }
 
 say() { printf 'arsync set-up: %s\n' "$*" >&2; }

@@ -10,10 +10,14 @@ import fcntl
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from tests.kit.children import become_nobody
+from tests.requirements import need_root, need_unprivileged
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 INPUTS = ("pyproject.toml", "setup.py", "tools/setup.sh", "arsync/uring/_build.py")
@@ -28,10 +32,9 @@ printf '%s\\n' "$@"
 BASIC_COMMANDS = ("bash", "env", "readlink", "mkdir", "flock", "find", "rm", "mv", "touch", "tail")
 
 
-@pytest.fixture
-def checkout(tmp_path: Path) -> Path:
+def make_checkout(place: Path) -> Path:
     """Make a checkout with a blank in its path that is not set up."""
-    copy = tmp_path / "check out"
+    copy = place / "check out"
     for name in INPUTS:
         target = copy / name
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -39,6 +42,12 @@ def checkout(tmp_path: Path) -> Path:
     shutil.copytree(CHECKOUT / "arsync/uring/src", copy / "arsync/uring/src")
     shutil.copy(CHECKOUT / "tools/arsync", copy / "tools/arsync")
     return copy
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """Make a checkout that is not set up."""
+    return make_checkout(tmp_path)
 
 
 @pytest.fixture
@@ -70,12 +79,18 @@ def is_ready(checkout: Path, kind: str = "run") -> bool:
 
 
 def run_arsync(
-    program: Path, *arguments: str, cwd: Path, path: str | None = None
+    program: Path, *arguments: str, cwd: Path, path: str | None = None, as_nobody: bool = False
 ) -> subprocess.CompletedProcess[str]:
     """Call tools/arsync, or a link to it, with its output kept."""
     environment = {**os.environ, "PATH": path or os.environ["PATH"]}
     return subprocess.run(
-        [program, *arguments], cwd=cwd, env=environment, capture_output=True, text=True, check=False
+        [program, *arguments],
+        cwd=cwd,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        preexec_fn=become_nobody if as_nobody else None,
     )
 
 
@@ -159,6 +174,39 @@ def test_the_tests_need_more_than_the_program(ready: Path) -> None:
     assert not is_ready(ready, "test")
     (ready / ".venv/.ready-test").touch()
     assert is_ready(ready, "test")
+
+
+def hide_python(checkout: Path) -> None:
+    """Leave a link to a Python that only its owner may reach."""
+    home = checkout / "home"
+    home.mkdir()
+    python = checkout / ".venv/bin/python"
+    python.rename(home / "python3.x")
+    python.symlink_to(home / "python3.x")
+    home.chmod(0o700)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        (lose_stamp, "cannot write '{}/.venv', where the set-up goes"),
+        (hide_python, "this user cannot run '{}/home/python3.x'"),
+    ],
+)
+def test_who_may_not_set_up_is_told_why(spoil: Callable[[Path], None], reason: str) -> None:
+    """Another user's checkout: not set up, or set up with a Python that is not for everybody."""
+    need_root()
+    need_unprivileged()
+    with tempfile.TemporaryDirectory(prefix="arsync-test-") as name:  # pytest's own are root's
+        place = Path(name)
+        checkout = make_checkout(place)
+        finish_set_up(checkout)
+        spoil(checkout)
+        place.chmod(0o755)
+        done = run_arsync(checkout / "tools/arsync", cwd=place, as_nobody=True)
+    assert (done.returncode, done.stdout) == (SET_UP_FAILED, "")
+    assert reason.format(checkout) in done.stderr
+    assert done.stderr.count("\n") == 1
 
 
 def test_missing_packages_are_named(checkout: Path, tmp_path: Path) -> None:
