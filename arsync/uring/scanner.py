@@ -7,7 +7,6 @@ scanned when is the walk's business.
 from __future__ import annotations
 
 import errno
-import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
@@ -58,10 +57,6 @@ class Root:
     def fd(self) -> int:
         """Return the descriptor, which stays the root's."""
         return int(lib.ar_root_fd(self.raw))
-
-    def stat(self) -> os.stat_result:
-        """Return what the directory is."""
-        return os.fstat(self.fd)
 
 
 class GiantDirectory:

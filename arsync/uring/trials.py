@@ -25,7 +25,16 @@ from arsync.uring._native import ffi, lib
 from arsync.uring.granule import measure_granule_ns
 from arsync.uring.probe import Filesystem, Ring, operation_name, probe_filesystem
 
-__all__ = ["Abilities", "Answer", "Trial", "Way", "scratch_directory", "try_abilities", "try_ring"]
+__all__ = [
+    "Abilities",
+    "Answer",
+    "Trial",
+    "Way",
+    "find_direct_alignment",
+    "scratch_directory",
+    "try_abilities",
+    "try_ring",
+]
 
 Way = Literal["inline", "device", "worker", "missing", "failed"]
 
@@ -356,12 +365,17 @@ def _try_direct(directory_fd: int) -> tuple[Answer, int]:
     try:
         with _file(directory_fd, "direct", os.O_DIRECT) as fd:
             facts = probe_filesystem(fd)
-            return _direct_alignment(fd, facts)
+            return find_direct_alignment(fd, facts)
     except OSError as error:
         return Answer(False, _reason(error)), 0
 
 
-def _direct_alignment(fd: int, facts: Filesystem) -> tuple[Answer, int]:
+def find_direct_alignment(fd: int, facts: Filesystem) -> tuple[Answer, int]:
+    """Return whether a file opened for O_DIRECT can be written so, and in units of how many bytes.
+
+    Args:
+        facts: of this file; where they do not tell, it is written to.
+    """
     if facts.direct_known:
         alignment = max(facts.direct_memory_bytes, facts.direct_offset_bytes)
         return (Answer(True), alignment) if alignment else (Answer(False, "as statx says"), 0)

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.requirements import SEARCH_PATH, need_filesystem, skip_without
+from tests.requirements import SEARCH_PATH, need_filesystem, need_root, skip_without
 
 KINDS = ("ext4", "xfs", "btrfs", "tmpfs")
 
@@ -118,6 +118,22 @@ def filesystem(
             mount = _mount_image(stack, kind, place, size_bytes, options)
         stack.callback(_unmount_for_good, place)
         yield mount
+
+
+@contextmanager
+def mounted(*arguments: str | Path) -> Iterator[None]:
+    """Mount for the length of a block; skip the test where that is not allowed.
+
+    Args:
+        arguments: as for mount(8); the last one is where.
+    """
+    need_root()
+    words = [os.fspath(argument) for argument in arguments]
+    _run("mount", *words)
+    try:
+        yield
+    finally:
+        _run("umount", "--lazy", words[-1])
 
 
 def _mount_image(stack: ExitStack, kind: str, place: Path, size_bytes: int, options: str) -> Mount:

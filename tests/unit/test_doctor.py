@@ -13,10 +13,13 @@ import pytest
 
 from arsync.doctor import Doctor, examine, render
 from arsync.doctor.system import examine_system
-from arsync.uring._native import lib
+from arsync.model import Op
+from arsync.uring.faults import FOREVER, Action, fault
+from arsync.uring.probe import Ring
+from arsync.uring.trials import Answer, Trial
+from tests.kit.children import become_nobody, forbid_call, in_child
 from tests.kit.filesystems import KINDS, Filesystems, filesystem
-from tests.requirements import need_filesystem, need_root, need_uring
-from tests.unit.test_probe import become_nobody, forbid_rings, in_child
+from tests.requirements import SYS_IO_URING_SETUP, need_filesystem, need_root, need_uring
 
 
 @pytest.fixture(scope="module")
@@ -152,11 +155,8 @@ def test_one_path_gives_no_choice(here: Doctor) -> None:
 
 def test_a_refused_ring_means_the_plain_engine(tmp_path: Path) -> None:
     """With ENOMEM from the kernel the rest is found all the same, and the text says why."""
-    lib.ar_fault_set(lib.AR_OP_RING_SETUP, 0, 0xFFFFFFFF, lib.AR_FAULT_ERROR, errno.ENOMEM)
-    try:
+    with fault(Op.RING_SETUP, Action.ERROR, errno.ENOMEM, count=FOREVER):
         doctor = examine([tmp_path, tmp_path])
-    finally:
-        lib.ar_fault_clear()
     assert doctor.engine.name == "sync"
     assert doctor.places[0].trials == ()
     assert doctor.choice is not None
@@ -171,7 +171,7 @@ def test_a_container_s_filter_is_named(tmp_path: Path) -> None:
     need_uring()
 
     def find() -> dict[str, Any]:
-        forbid_rings()
+        forbid_call(SYS_IO_URING_SETUP, errno.EPERM)
         return examine([tmp_path]).to_json()
 
     found = in_child(find)
@@ -216,6 +216,96 @@ def test_the_text_has_each_group(here: Doctor) -> None:
     heads = [line for line in render(here).splitlines() if line and not line.startswith(" ")]
     assert heads == ["system", "io_uring", os.fsdecode(here.places[0].path), "what arsync will use"]
     assert render(here).endswith("\n")
+
+
+def test_the_text_says_what_another_machine_would_lack(here: Doctor) -> None:
+    """One core, a container, a filter, a poor ring, odd limits: each has its words."""
+    system = replace(
+        here.system,
+        cores=1,
+        root=False,
+        container="/.dockerenv",
+        seccomp=2,
+        cgroup_bytes=3 << 30,
+        descriptors=(1024, None),
+        memlock_bytes=(8 << 20, 8 << 20),
+        ignores_memlock=False,
+    )
+    ring = Ring(error=0, operations=(0, 1, 3), depth=64, buffer_bytes=1536, buffer_error=12)
+    text = words(render(replace(here, system=system, ring=ring), 500))
+    for said in (
+        "1 core, run by an ordinary user",
+        "limited to 3 GiB",
+        "descriptors 1024, up to unlimited when asked for",
+        "memlock 8 MiB seccomp",
+        "a filter may forbid system calls",
+        "likely: there is /.dockerenv",
+        "with none of the newer flags",
+        "1.5 KiB registered; more: Cannot allocate memory",
+        "3, up to FSYNC; not WRITEV",
+    ):
+        assert said in text
+
+
+def test_the_text_says_what_another_filesystem_would_lack(here: Doctor) -> None:
+    """Abilities that are missing or unknown come with their reasons; times by their unit."""
+    (place,) = here.places
+    poor = replace(
+        place.abilities,
+        acl=Answer(False, "Operation not supported"),
+        fifos=Answer(False),
+        xattr_trusted=Answer(None, "Operation not permitted"),
+        direct=Answer(False, "Invalid argument"),
+        granule_ns=2_000_000_000,
+    )
+    old = replace(
+        place.filesystem, has_birth_time=False, total_inodes=9, free_inodes=7, device="", options=()
+    )
+    trials = (
+        Trial("read (cold)", "READ", "failed", (0, 0, 0), errno.EBUSY),
+        Trial("statx", "STATX", "failed", (0, 0, 0), errno.ENOMEM),
+        Trial("splice", "SPLICE", "missing", (0, 0, 0), 0),
+    )
+    changed = replace(
+        place, abilities=poor, filesystem=old, trials=trials, multigrain=False, untried=""
+    )
+    text = words(render(replace(here, places=(changed,)), 500))
+    for said in (
+        "POSIX ACLs (Operation not supported), fifos not known",
+        "not known trusted.* (Operation not permitted)",
+        "times units of 2000000000 ns, no birth times O_DIRECT",
+        "O_DIRECT no (Invalid argument)",
+        f"filesystem {old.kind} free",
+        "7 inodes; names up to",
+        "no operation splice",
+        "read (cold): files stay in the cache, statx (Cannot allocate memory)",
+    ):
+        assert said in text
+    blind = replace(poor, granule_ns=0)
+    text = words(render(replace(here, places=(replace(changed, abilities=blind),)), 500))
+    assert "times of unknown precision" in text
+
+
+@pytest.mark.parametrize(
+    ("known", "alignment", "said"),
+    [(True, 4096, "O_DIRECT in units of 4096 bytes"), (True, 0, "O_DIRECT no"), (False, 0, "")],
+)
+def test_what_is_known_without_trying_is_said(
+    here: Doctor, known: bool, alignment: int, said: str
+) -> None:
+    """Of a place where nothing may be written, the kernel tells birth times and alignment."""
+    (place,) = here.places
+    filesystem = replace(
+        place.filesystem,
+        direct_known=known,
+        direct_memory_bytes=min(alignment, 4),
+        direct_offset_bytes=alignment,
+    )
+    blind = replace(place, filesystem=filesystem, untried="not tried: no right", trials=())
+    text = words(render(replace(here, places=(blind,)), 500))
+    assert "abilities not tried: no right times" in text
+    assert said in text
+    assert ("O_DIRECT" in text.split("what arsync will use")[0]) == known
 
 
 def test_json_takes_all_of_it(here: Doctor) -> None:

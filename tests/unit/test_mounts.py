@@ -3,27 +3,15 @@
 from __future__ import annotations
 
 import os
-import subprocess
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-from arsync.mounts import walk_would_enter
-from tests.kit.children import become_nobody, in_child
-from tests.requirements import SEARCH_PATH, need_root, need_unprivileged
-
-
-@contextmanager
-def mounted(*arguments: str | Path) -> Iterator[None]:
-    """Mount for the length of a block; the last argument is where."""
-    environment = {**os.environ, "PATH": SEARCH_PATH}
-    subprocess.run(["mount", *map(os.fspath, arguments)], env=environment, check=True)
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", "--lazy", os.fspath(arguments[-1])], env=environment, check=True)
+from arsync.mounts import find_mount, read_mounts, walk_would_enter
+from tests.kit.children import become_nobody, hide_proc, in_child
+from tests.kit.filesystems import mounted
+from tests.requirements import need_root, need_unprivileged
 
 
 def enters(src: Path, dst: Path, *, one_file_system: bool = False) -> bool:
@@ -69,7 +57,6 @@ def test_symlinks_are_seen_through(tmp_path: Path) -> None:
 
 def test_a_bind_mount_of_the_source_is_the_source(tmp_path: Path) -> None:
     """A destination below a second place of the source is inside it."""
-    need_root()
     src, below, place = directories(tmp_path, "src", "src/below", "place")
     with mounted("--bind", src, place):
         assert enters(src, place)
@@ -80,7 +67,6 @@ def test_a_bind_mount_of_the_source_is_the_source(tmp_path: Path) -> None:
 
 def test_a_bind_mount_of_the_destination_inside_the_source(tmp_path: Path) -> None:
     """The walk comes to the destination by its second place, unless it stays on its filesystem."""
-    need_root()
     src, place, dst = directories(tmp_path, "src", "src/with space", "dst/deep")
     with mounted("--bind", tmp_path / "dst", place):
         assert enters(src, dst)
@@ -91,7 +77,6 @@ def test_a_bind_mount_of_the_destination_inside_the_source(tmp_path: Path) -> No
 
 def test_a_bind_mount_of_another_part_is_no_danger(tmp_path: Path) -> None:
     """What is mounted inside the source holds neither the destination nor anything above it."""
-    need_root()
     src, place, other, dst = directories(tmp_path, "src", "src/place", "other", "dst")
     with mounted("--bind", other, place):
         assert not enters(src, dst)
@@ -100,7 +85,6 @@ def test_a_bind_mount_of_another_part_is_no_danger(tmp_path: Path) -> None:
 
 def test_a_destination_on_its_own_filesystem_inside_the_source(tmp_path: Path) -> None:
     """A mount point in the source is entered, but for -x."""
-    need_root()
     src, place = directories(tmp_path, "src", "src/disk")
     with mounted("-t", "tmpfs", "none", place):
         assert enters(src, place)
@@ -110,7 +94,6 @@ def test_a_destination_on_its_own_filesystem_inside_the_source(tmp_path: Path) -
 
 def test_what_a_mount_hides_is_not_entered(tmp_path: Path) -> None:
     """The destination lies below a mount point; the walk sees what is mounted there instead."""
-    need_root()
     src, hidden, place = directories(tmp_path, "src", "src/d/hidden", "place")
     with mounted("--bind", hidden, place):
         assert enters(src, place)
@@ -120,7 +103,6 @@ def test_what_a_mount_hides_is_not_entered(tmp_path: Path) -> None:
 
 def test_a_mount_below_one_that_was_mounted_over_it_is_not_entered(tmp_path: Path) -> None:
     """The longest mount point is not what is seen where another mount hides it."""
-    need_root()
     src, inner, dst = directories(tmp_path, "src", "src/d/inner", "dst")
     with ExitStack() as stack:
         stack.enter_context(mounted("--bind", dst, inner))
@@ -133,7 +115,6 @@ def test_a_mount_below_one_that_was_mounted_over_it_is_not_entered(tmp_path: Pat
 
 def test_of_two_mounts_at_one_place_the_last_is_seen(tmp_path: Path) -> None:
     """What is below the upper one is not entered."""
-    need_root()
     src, place, one, other = directories(tmp_path, "src", "src/d", "one", "other")
     with mounted("--bind", one, place), mounted("--bind", other, place):
         assert enters(src, other)
@@ -161,7 +142,48 @@ def test_a_directory_that_cannot_be_looked_into_is_where_it_is(tmp_path: Path) -
 @pytest.mark.parametrize("name", ["new line\n", "tab\t", "back\\slash", "\\040"])
 def test_names_that_mountinfo_escapes(tmp_path: Path, name: str) -> None:
     """Blanks, tabs, line ends and backslashes in mount points are read as they are."""
-    need_root()
     src, place, dst = directories(tmp_path, "src", f"src/{name}", "dst")
     with mounted("--bind", dst, place):
         assert enters(src, dst)
+
+
+# ----------------------------------------------------------------------- what is mounted
+
+
+def test_a_mount_is_found_by_its_number_or_its_filesystem(tmp_path: Path) -> None:
+    """The number tells two mounts of one filesystem apart; older kernels do not tell it."""
+    (place,) = directories(tmp_path, "place")
+    with mounted("-t", "tmpfs", "-o", "noexec", "a device", place):
+        mounts = {one.point: one for one in read_mounts()}
+        mount = mounts[os.fsencode(place)]
+        stat = os.stat(place)
+        dev = os.major(stat.st_dev) << 32 | os.minor(stat.st_dev)
+        assert find_mount(mount.number, 0) == mount
+        assert find_mount(0, dev) == mount
+        assert find_mount(max(one.number for one in mounts.values()) + 1, dev) is None
+    assert (mount.kind, mount.device, mount.root, mount.dev) == ("tmpfs", "a device", b"/", dev)
+    assert {"rw", "noexec"} <= set(mount.options)
+
+
+def test_read_only_is_said_once(tmp_path: Path) -> None:
+    """A bind mount may be read-only while its filesystem is not: nothing can be written then."""
+    (place,) = directories(tmp_path, "place")
+    with (
+        mounted("-t", "tmpfs", "none", place),
+        mounted("--bind", "-o", "ro", place, place),
+    ):
+        *_, mount = (one for one in read_mounts() if one.point == os.fsencode(place))
+    assert "ro" in mount.options
+    assert "rw" not in mount.options
+
+
+def test_without_proc_paths_are_compared(tmp_path: Path) -> None:
+    """Nothing is known of mounts then, and a destination inside its source is seen all the same."""
+    need_root()
+    src, below, beside = directories(tmp_path, "src", "src/below", "src2")
+
+    def ask() -> list[object]:
+        hide_proc()
+        return [list(read_mounts()), enters(src, below), enters(src, src), enters(src, beside)]
+
+    assert in_child(ask) == [[], True, True, False]

@@ -1,80 +1,38 @@
 """What arsync.uring finds out about rings and filesystems, on real ones."""
 
-import ctypes
+from __future__ import annotations
+
 import errno
-import json
 import os
 import resource
-import struct
 import time
-import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from arsync.model import Method
+from arsync.model import Method, Op
 from arsync.uring import methods, probe, trials
-from arsync.uring._native import lib
-from tests.kit.filesystems import KINDS, Filesystems, filesystem
-from tests.requirements import need_filesystem, need_root, need_uring, skip_without
+from arsync.uring.faults import FOREVER, Action, fault
+from tests.kit.children import become_nobody, forbid_call, hide_proc, in_child
+from tests.kit.filesystems import KINDS, Filesystems, filesystem, mounted
+from tests.requirements import (
+    SYS_IO_URING_SETUP,
+    need_filesystem,
+    need_root,
+    need_uring,
+    skip_without,
+)
 
-NOBODY = 65534
-SYS_IO_URING_SETUP = 425
 CLONES = {"ext4": False, "xfs": True, "btrfs": True, "tmpfs": False}
-
-
-def in_child(function: Callable[[], Any]) -> Any:
-    """Return what the function returns in a forked child, whose rights it may give away."""
-    read_fd, write_fd = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        try:
-            answer = {"value": function()}
-        except BaseException:
-            answer = {"error": traceback.format_exc()}
-        os.write(write_fd, json.dumps(answer).encode())
-        os._exit(0)
-    os.close(write_fd)
-    with os.fdopen(read_fd) as pipe:
-        answer = json.load(pipe)
-    os.waitpid(pid, 0)
-    assert "error" not in answer, answer["error"]
-    return answer["value"]
-
-
-def become_nobody() -> None:
-    """Give all rights of this process away, for good."""
-    os.setgroups([])
-    os.setresgid(NOBODY, NOBODY, NOBODY)
-    os.setresuid(NOBODY, NOBODY, NOBODY)
-
-
-def forbid_rings() -> None:
-    """Put a seccomp filter on this process that answers EPERM to io_uring_setup."""
-    instructions = (
-        (0x20, 0, 0, 0),  # load the number of the call
-        (0x15, 0, 1, SYS_IO_URING_SETUP),
-        (0x06, 0, 0, 0x00050000 | errno.EPERM),  # SECCOMP_RET_ERRNO
-        (0x06, 0, 0, 0x7FFF0000),  # SECCOMP_RET_ALLOW
-    )
-    code = b"".join(struct.pack("<HBBI", *instruction) for instruction in instructions)
-    buffer = ctypes.create_string_buffer(code)
-    program = struct.pack("<HxxxxxxQ", len(instructions), ctypes.addressof(buffer))
-    libc = ctypes.CDLL(None, use_errno=True)
-    assert libc.prctl(38, 1, 0, 0, 0) == 0  # PR_SET_NO_NEW_PRIVS
-    assert libc.prctl(22, 2, program, 0, 0) == 0  # PR_SET_SECCOMP, SECCOMP_MODE_FILTER
 
 
 @pytest.fixture
 def refused_ring() -> Iterator[None]:
     """Make every set-up of a ring fail with ENOMEM."""
-    lib.ar_fault_set(lib.AR_OP_RING_SETUP, 0, 0xFFFFFFFF, lib.AR_FAULT_ERROR, errno.ENOMEM)
-    try:
+    with fault(Op.RING_SETUP, Action.ERROR, errno.ENOMEM, count=FOREVER):
         yield
-    finally:
-        lib.ar_fault_clear()
 
 
 @pytest.fixture(params=KINDS)
@@ -122,11 +80,8 @@ def test_a_kernel_without_the_newest_flag_gets_the_others() -> None:
     need_uring()
     all_flags = probe.probe_ring().flags
     skip_without(len(all_flags) == 3, "needs a kernel with all ring flags (6.1)")
-    lib.ar_fault_set(lib.AR_OP_RING_SETUP, 0, 2, lib.AR_FAULT_ERROR, errno.EINVAL)
-    try:
+    with fault(Op.RING_SETUP, Action.ERROR, errno.EINVAL, count=2):
         ring = probe.probe_ring()
-    finally:
-        lib.ar_fault_clear()
     assert ring.available
     assert ring.flags == all_flags[:1]
 
@@ -145,11 +100,11 @@ def test_registered_buffers_count_against_memlock() -> None:
     need_root()
     need_uring()
 
-    def limits() -> tuple[int, int]:
+    def limits() -> list[int]:
         resource.setrlimit(resource.RLIMIT_MEMLOCK, (2 << 20, 2 << 20))
         become_nobody()
         ring = probe.probe_limits(16 << 20)
-        return ring.buffer_bytes, ring.buffer_error
+        return [ring.buffer_bytes, ring.buffer_error]
 
     buffer_bytes, error = in_child(limits)
     assert 0 < buffer_bytes <= 2 << 20
@@ -168,7 +123,7 @@ def test_a_seccomp_filter_refuses_the_ring() -> None:
     need_uring()
 
     def error() -> int:
-        forbid_rings()
+        forbid_call(SYS_IO_URING_SETUP, errno.EPERM)
         return probe.probe_ring().error
 
     assert in_child(error) == errno.EPERM
@@ -228,13 +183,10 @@ def test_mount_points_with_odd_names_are_read_back(tmp_path: Path) -> None:
     need_filesystem("tmpfs")
     odd = tmp_path / "a b\\c\td"
     odd.mkdir()
-    assert os.system(f"mount -t tmpfs -o ro none '{odd}'") == 0
-    try:
+    with mounted("-t", "tmpfs", "-o", "ro", "none", odd):
         fd = os.open(odd, os.O_PATH)
         found = probe.probe_filesystem(fd)
         os.close(fd)
-    finally:
-        assert os.system(f"umount '{odd}'") == 0
     assert found.mount_point == str(odd)
     assert found.read_only
     assert "rw" not in found.options
@@ -250,6 +202,19 @@ def test_same_filesystem_or_not(filesystems: Filesystems) -> None:
             os.close(fd)
     assert first.same_as(second)
     assert not first.same_as(other)
+
+
+def test_without_proc_the_kind_is_known_by_its_number(place: tuple[str, int]) -> None:
+    """What only the list of mounts tells is empty; statfs tells the rest."""
+    need_root()
+    kind, fd = place
+
+    def ask() -> list[object]:
+        hide_proc()
+        found = probe.probe_filesystem(fd)
+        return [found.kind, found.device, found.mount_point, found.options, found.name_max]
+
+    assert in_child(ask) == [kind, "", "", [], 255]
 
 
 # ----------------------------------------------------------------------------------- trials
@@ -271,6 +236,25 @@ def test_abilities_of_the_filesystems_we_know(place: tuple[str, int]) -> None:
         assert found.xattr_user.works
         assert found.direct.works
         assert found.direct_bytes in (512, 1024, 2048, 4096)
+
+
+@pytest.mark.parametrize("kind", ["ext4", "xfs"])
+def test_the_alignment_that_a_kernel_does_not_tell_is_found(
+    kind: str, filesystems: Filesystems
+) -> None:
+    """Before Linux 6.1 writes of each size are tried: the least that works is what 6.1 tells."""
+    with filesystems.mount(kind).directory() as path:
+        fd = os.open(path / "file", os.O_RDWR | os.O_CREAT | os.O_DIRECT)
+        try:
+            facts = probe.probe_filesystem(fd)
+            told, tried = (
+                trials.find_direct_alignment(fd, replace(facts, direct_known=known))
+                for known in (True, False)
+            )
+        finally:
+            os.close(fd)
+    skip_without(facts.direct_known, "needs a kernel that tells the alignment (6.1)")
+    assert tried == told
 
 
 def test_a_filesystem_that_can_little() -> None:
@@ -337,11 +321,8 @@ def test_a_ring_refused_in_mid_trial_is_a_finding(place: tuple[str, int]) -> Non
     need_uring()
     ring = probe.probe_ring()
     with trials.scratch_directory(place[1]) as scratch_fd:
-        lib.ar_fault_set(lib.AR_OP_RING_SETUP, 0, 0xFFFFFFFF, lib.AR_FAULT_ERROR, errno.ENOMEM)
-        try:
+        with fault(Op.RING_SETUP, Action.ERROR, errno.ENOMEM, count=FOREVER):
             found = trials.try_ring(scratch_fd, ring)
-        finally:
-            lib.ar_fault_clear()
         assert os.listdir(f"/proc/self/fd/{scratch_fd}") == []
     assert {(trial.way, trial.error) for trial in found} == {("failed", errno.ENOMEM)}
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,6 +14,7 @@ import pytest
 
 from arsync.uring._native import ffi, lib
 from tests.kit.children import become_nobody, in_child
+from tests.kit.filesystems import mounted
 from tests.kit.scanning import (
     FIRST,
     LAST,
@@ -26,7 +26,7 @@ from tests.kit.scanning import (
     problems_of,
 )
 from tests.kit.tree import Dir, File, Symlink, Tree, make
-from tests.requirements import SEARCH_PATH, need_root, need_unprivileged
+from tests.requirements import need_root, need_unprivileged
 
 RECURSE = lib.AR_SCAN_RECURSE
 NEW, ROOT, NAMED, SHALLOW = (
@@ -47,18 +47,6 @@ def fault(op: int, error: int, *, skip: int = 0, count: int = 1) -> Iterator[Non
         yield
     finally:
         lib.ar_fault_clear()
-
-
-@contextmanager
-def mounted(*arguments: str | Path) -> Iterator[None]:
-    """Mount for the length of a block; the last argument is where."""
-    need_root()
-    environment = {**os.environ, "PATH": SEARCH_PATH}
-    subprocess.run(["mount", *map(os.fspath, arguments)], env=environment, check=True)
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", "--lazy", os.fspath(arguments[-1])], env=environment, check=True)
 
 
 def let_everybody_pass(path: Path) -> None:
