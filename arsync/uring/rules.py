@@ -45,8 +45,8 @@ class Identity:
         Source: proc_pid_status(5); umask(2) can only be read by setting it, which other threads
         would notice.
         """
-        status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
-        umask = re.search(r"^Umask:\s*([0-7]+)$", status, re.MULTILINE)
+        status = Path("/proc/self/status").read_bytes()
+        umask = re.search(rb"^Umask:\s*([0-7]+)$", status, re.MULTILINE)
         return cls(
             umask=int(umask[1], 8) if umask else 0o022,
             is_root=os.geteuid() == 0,
