@@ -411,3 +411,20 @@ def test_a_second_run_changes_nothing(arena: Arena) -> None:
     }
     arena.run(Tree(world), "-aHAX", "src/", "dst")
     assert arena.run_again("-aHAXi", "src/", "dst").arsync.stdout == b""
+
+
+def test_links_seen_through_are_further_names_of_their_file(arena: Arena) -> None:
+    """-L with -H: a link to a file of several names becomes one more; of a single one, a copy."""
+    world = {
+        "src": {
+            "a": File(b"shared"),
+            "b": HardLink("src/a"),
+            "to a": Symlink("a"),
+            "alone": File(b"alone"),
+            "to alone": Symlink("alone"),
+        }
+    }
+    result = arena.run(Tree(world), "-aHL", "src/", "dst")
+    assert result["dst/to a"].links == (b"dst/a", b"dst/b", b"dst/to a")
+    assert result["dst/to alone"].links == ()
+    assert arena.run_again("-aHLi", "src/", "dst").arsync.stdout == b""

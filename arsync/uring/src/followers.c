@@ -134,13 +134,13 @@ static int follow(struct ar_later *later, const struct ar_leader *leader, struct
 }
 
 /*
- * A row does not say which device it is on where that is not its directory's: a
- * mounted file, the target of a followed link.  These are copied one by one.
+ * A row does not say which device it is on where that is not its directory's, as
+ * the target of a followed link may be.  Such files are copied one by one.
  */
 static bool may_share_inode(const struct ar_row *row)
 {
 	return row->nlink > 1 && row->type != DT_DIR &&
-	       !(row->flags & (AR_ROW_BAD | AR_ROW_FOLLOWED | AR_ROW_MOUNT));
+	       !(row->flags & (AR_ROW_BAD | AR_ROW_MOUNT));
 }
 
 static int add_name(struct ar_later *later, struct name *name)

@@ -218,7 +218,8 @@ static int source_row(struct scan_call *call, struct ar_dir *dir, struct writer 
 	if (err)
 		return err;
 	ar_row_fill(&row, &stx, side->dev, call->scan->flags);
-	if (row.flags & AR_ROW_MOUNT && call->scan->flags & AR_SCAN_SKIP_MOUNTS &&
+	if (row.type == DT_DIR && row.flags & AR_ROW_MOUNT &&
+	    call->scan->flags & AR_SCAN_SKIP_MOUNTS &&
 	    !(dir->pair_flags & AR_PAIR_NAMED)) {
 		w->used = before;
 		return 0;

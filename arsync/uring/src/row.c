@@ -40,16 +40,14 @@ void ar_row_fill(struct ar_row *row, const struct statx *stx, uint64_t dev, uint
 		row->rdev_major = stx->stx_rdev_major;
 		row->rdev_minor = stx->stx_rdev_minor;
 	}
-	/* a block less is no hole yet: filesystems keep tails and small files elsewhere */
-	if (row->type == DT_REG && stx->stx_blocks * 512 + 4096 <= stx->stx_size)
-		row->flags |= AR_ROW_SPARSE;
 	/* delayed allocation is counted; a compressed file only costs a look for holes */
 	if (row->type == DT_REG && stx->stx_blocks * 512 < stx->stx_size)
 		row->flags |= AR_ROW_SPARSE;
-	/* only directories: the files of an overlay keep the st_dev of their layer */
-	if (row->type == DT_DIR &&
-	    (stx->stx_attributes & STATX_ATTR_MOUNT_ROOT ||
-	     ar_dev(stx->stx_dev_major, stx->stx_dev_minor) != dev))
+	const bool elsewhere = ar_dev(stx->stx_dev_major, stx->stx_dev_minor) != dev;
+	if (row->type == DT_DIR && (stx->stx_attributes & STATX_ATTR_MOUNT_ROOT || elsewhere))
+		row->flags |= AR_ROW_MOUNT;
+	/* without a link between, the files of an overlay keep the st_dev of their layer */
+	if (row->type != DT_DIR && row->flags & AR_ROW_FOLLOWED && elsewhere)
 		row->flags |= AR_ROW_MOUNT;
 }
 
