@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,15 +13,17 @@ import pytest
 from arsync.errors import FileError, OutOfMemoryError
 from arsync.model import Op
 from arsync.settings import choose_run_engine, make_settings
-from arsync.uring.executor import Executor, ExecutorSettings, Limit
+from arsync.uring.executor import Executor, Limit
 from arsync.uring.faults import FOREVER, Action, fault, passes
 from arsync.uring.rules import Identity, Rules
 from arsync.uring.scanner import Root
 from tests.kit import File, Pattern, Tree, assert_same, make
+from tests.kit.children import in_child
 from tests.kit.syncing import BIG, open_descriptors, options_of, run, single
 
 pytestmark = pytest.mark.usefixtures("no_litter")
 
+GIB = 1 << 30
 FULL = {
     errno.ENOSPC: "the destination is full: make room and run the same command again",
     errno.EDQUOT: (
@@ -50,24 +54,19 @@ def test_a_destination_that_takes_no_more_ends_the_run(
 
 
 def test_a_lane_without_memory_is_said_as_such(tmp_path: Path) -> None:
-    """Each allocation of its set-up in turn, until it survives; nothing of the lane is left."""
+    """Where the buffers do not fit into the address space; nothing of the lane is left."""
     options = options_of(engine="sync")
     rules = Rules(options, 1, Identity.current())
-    with Root(os.fsencode(tmp_path)) as root:
-        settings = make_settings(options, choose_run_engine(options.engine), root, root, -1)
-        for step in range(100):
-            with fault(Op.MEMORY, Action.ERROR, errno.ENOMEM, skip=step):
-                if opens(settings, rules):
-                    break
-    assert 0 < step < 99
 
+    def ask() -> list[object]:
+        resource.setrlimit(resource.RLIMIT_AS, (GIB << 3, GIB << 3))
+        with Root(os.fsencode(tmp_path)) as root:
+            settings = make_settings(options, choose_run_engine(options.engine), root, root, -1)
+            before = open_descriptors()
+            with pytest.raises(OutOfMemoryError) as raised:
+                Executor(replace(settings, memory_bytes=GIB << 6), rules, Limit(0))
+            with Executor(settings, rules, Limit(0)):
+                pass
+            return [str(raised.value), open_descriptors() - before]
 
-def opens(settings: ExecutorSettings, rules: Rules) -> bool:
-    """Tell whether there is memory for a lane."""
-    before = open_descriptors()
-    try:
-        with Executor(settings, rules, Limit(0)):
-            return True
-    except OutOfMemoryError:
-        assert open_descriptors() == before
-        return False
+    assert in_child(ask) == ["out of memory for the buffers of a lane", 0]
