@@ -83,8 +83,8 @@ def test_what_is_left_out_is_an_event(where: Path) -> None:
     assert ran.code == 0
     (warning,) = of("warning", ran.stdout)
     assert warning["count"] == 1
-    assert ran.stderr.startswith(b"arsync: left out 1 ")
-    assert ran.stderr.endswith(b"'pipe'\n")
+    assert ran.stderr.startswith(b"arsync: left out")
+    assert ran.stderr.endswith(b"1 entry, first 'pipe'\n")
 
 
 @pytest.mark.parametrize("form", [[], ["--json"]])
