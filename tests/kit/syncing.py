@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -17,6 +18,7 @@ from arsync.errors import ArsyncError
 from arsync.model import Change, ChangeFlag, Op, Problem, ProblemKind, Report
 from arsync.options import ARCHIVE, EngineOptions, Preserve, SyncOptions, WritePolicy
 from arsync.sync import Listener
+from arsync.uring.faults import paused_at
 
 CHUNK = 4 << 20
 BIG = 32 << 20
@@ -120,6 +122,28 @@ def running(src: Path, dst: Path, preserve: Preserve = FULL, **settings: Any) ->
         thread.join()
     if raised:
         raise raised[0]
+
+
+@contextmanager
+def interrupted_at(op: Op, *, skip: int = 0) -> Iterator[None]:
+    """Send Ctrl-C to this process when one of its threads comes to an operation, for a block.
+
+    Args:
+        skip: so many passes happen as usual before.
+    """
+    with paused_at(op, skip=skip) as pause:
+
+        def interrupt() -> None:
+            pause.wait()
+            os.kill(os.getpid(), signal.SIGINT)
+            pause.resume()
+
+        thread = Thread(target=interrupt)
+        thread.start()
+        try:
+            yield
+        finally:
+            thread.join()
 
 
 def litter(directory: Path) -> list[bytes]:

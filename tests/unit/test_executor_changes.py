@@ -11,7 +11,7 @@ import pytest
 from arsync.model import ChangeFlag, Op, ProblemKind, WarningKind
 from arsync.uring.faults import paused_at
 from tests.kit import File, Pattern, Tree, assert_same, make
-from tests.kit.syncing import assert_hashed, run, running, single
+from tests.kit.syncing import Ran, assert_hashed, run, running, single
 
 MIB = 1 << 20
 BUFFER = 64 << 10
@@ -96,6 +96,22 @@ def test_a_file_that_changes_once(
     assert run(src, dst, engine=engine).changes == {}
 
 
+def changed_twice(src: Path, dst: Path, engine: str, change: Callable[[Path], None]) -> Ran:
+    """Run while the only file is written anew as it is read, and changed as it is read again."""
+    file = src / "f"
+    second_read = in_second_round(file.stat().st_size)
+    settings = {**single(engine), "buffer_bytes": BUFFER, "copy_method": "read_write"}
+    with paused_at(Op.READ, skip=1) as pause, running(src, dst, **settings) as ran:
+        pause.wait()
+        rewrite(file)
+        with paused_at(Op.READ, skip=second_read) as second:
+            second.resume()
+            second.wait()
+            change(file)
+            second.resume()
+    return ran
+
+
 @SIZES
 @CHANGES
 def test_a_file_that_changes_twice(
@@ -103,15 +119,7 @@ def test_a_file_that_changes_twice(
 ) -> None:
     """What was read last is installed without a hash, with a warning; the next run looks again."""
     src, dst, file = one_file(tmp_path, size)
-    settings = {**single(engine), "buffer_bytes": BUFFER, "copy_method": "read_write"}
-    with paused_at(Op.READ, skip=1) as pause, running(src, dst, **settings) as ran:
-        pause.wait()
-        rewrite(file)
-        with paused_at(Op.READ, skip=in_second_round(size)) as second:
-            second.resume()
-            second.wait()
-            change(file)
-            second.resume()
+    ran = changed_twice(src, dst, engine, change)
     assert ran.code == 0
     assert [path for path, _, _ in ran.of(ProblemKind.UNSTABLE)] == [b"f"]
     assert [one.kind for one in ran.report.warnings] == [WarningKind.UNSTABLE]
@@ -129,15 +137,7 @@ def test_a_file_that_shrinks_under_its_second_read_has_no_gap(
 ) -> None:
     """What is installed is as long as the file now, and holds what it holds up to there."""
     src, dst, file = one_file(tmp_path, size)
-    settings = {**single(engine), "buffer_bytes": BUFFER, "copy_method": "read_write"}
-    with paused_at(Op.READ, skip=1) as pause, running(src, dst, **settings) as ran:
-        pause.wait()
-        rewrite(file)
-        with paused_at(Op.READ, skip=in_second_round(size)) as second:
-            second.resume()
-            second.wait()
-            shrink(file)
-            second.resume()
+    ran = changed_twice(src, dst, engine, shrink)
     assert ran.code == 0
     assert (dst / "f").read_bytes() == file.read_bytes()
 

@@ -14,9 +14,9 @@ import pytest
 from arsync import execute
 from arsync.errors import Interrupted
 from arsync.model import Op
-from arsync.uring.faults import FOREVER, Action, fault, paused_at
+from arsync.uring.faults import FOREVER, Action, fault
 from tests.kit import Dir, File, HardLink, Pattern, Tree, assert_same, make
-from tests.kit.syncing import litter, run
+from tests.kit.syncing import interrupted_at, litter, run
 
 MIB = 1 << 20
 
@@ -42,17 +42,8 @@ def test_interrupted(tmp_path: Path, engine: str, op: Op, big: bool) -> None:
     """KeyboardInterrupt, everything cleaned up, whole files only; the next run finishes it."""
     src, dst = many_files(tmp_path, big)
     skip = {Op.OPEN_DIR: 4, Op.CREATE: 0, Op.RENAME: 0}.get(op, 9) if big else 9
-    with paused_at(op, skip=skip) as pause:
-
-        def interrupt() -> None:
-            pause.wait()
-            os.kill(os.getpid(), signal.SIGINT)
-            pause.resume()
-
-        thread = threading.Thread(target=interrupt)
-        thread.start()
+    with interrupted_at(op, skip=skip):
         ran = run(src, dst, engine=engine, copy_method="read_write")
-        thread.join()
     assert isinstance(ran.error, Interrupted)
     assert isinstance(ran.error, KeyboardInterrupt)
     assert (ran.code, ran.report.interrupted) == (20, True)
@@ -72,17 +63,8 @@ def test_interrupted_in_the_link_phase(tmp_path: Path, engine: str) -> None:
     src, dst = tmp_path / "src", tmp_path / "dst"
     names = {f"n{one}": HardLink(target="a") for one in range(5000)}
     make(Tree({"a": File(b"a"), **names}), src)
-    with paused_at(Op.LINK, skip=5) as pause:
-
-        def interrupt() -> None:
-            pause.wait()
-            os.kill(os.getpid(), signal.SIGINT)
-            pause.resume()
-
-        thread = threading.Thread(target=interrupt)
-        thread.start()
+    with interrupted_at(Op.LINK, skip=5):
         ran = run(src, dst, engine=engine)
-        thread.join()
     assert ran.code == 20
     assert run(src, dst, engine=engine).code == 0
     assert_same(src, dst)

@@ -21,10 +21,10 @@ from arsync.errors import FileError, SelectionError, UsageError
 from arsync.execute import Worker, join_all
 from arsync.model import Change, Method, Op, Problem, ProblemKind
 from arsync.options import Preserve, WritePolicy
-from arsync.uring.faults import FOREVER, fault, paused_at
+from arsync.uring.faults import FOREVER, fault
 from tests.kit import Dir, File, Pattern, Tree, assert_same, make
 from tests.kit.filesystems import Filesystems
-from tests.kit.syncing import litter, open_descriptors, options_of
+from tests.kit.syncing import interrupted_at, litter, open_descriptors, options_of
 from tests.requirements import need_root, need_unprivileged
 
 MIB = 1 << 20
@@ -339,18 +339,8 @@ def test_a_signal_ends_the_run(tmp_path: Path, kind: str, engine: str) -> None:
 def test_a_signal_while_the_walk_stands_still(tmp_path: Path) -> None:
     """The walk's threads end before `sync` does."""
     many(tmp_path / "src", 100)
-    with paused_at(Op.OPEN_DIR, skip=5) as pause:
-
-        def interrupt() -> None:
-            pause.wait()
-            os.kill(os.getpid(), signal.SIGINT)
-            pause.resume()
-
-        helper = threading.Thread(target=interrupt)
-        helper.start()
-        with pytest.raises(Interrupted):
-            arsync.sync(f"{tmp_path}/src/", tmp_path / "dst")
-        helper.join()
+    with interrupted_at(Op.OPEN_DIR, skip=5), pytest.raises(Interrupted):
+        arsync.sync(f"{tmp_path}/src/", tmp_path / "dst")
 
 
 # ------------------------------------------------------------ without rights
