@@ -260,9 +260,9 @@ int ar_folder_open(struct ar_lane *lane, struct folder *folder, int *op)
 	folder->src_fd = folder->dst_fd = folder->parent_fd = -1;
 	folder->active = 0;
 	folder->staged = folder->issued = false;
-	if (has_work_of_its_own(lane, pair) || (extended && (pair->flags & AR_PAIR_NEW)))
+	if (has_work_of_its_own(lane, pair) || (extended && ar_makes_dir(pair)))
 		err = open_source(lane, folder, op);
-	if (!err && (pair->flags & AR_PAIR_NEW) && !(pair->flags & AR_PAIR_ROOT)) {
+	if (!err && ar_makes_dir(pair)) {
 		err = make_directory(lane, folder, op);
 	} else if (!err) {
 		struct dst_path p = path_of_pair(lane->batch, pair);

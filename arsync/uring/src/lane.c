@@ -326,7 +326,7 @@ static void settle(struct ar_lane *lane, struct folder *folder)
 
 	if (!folder->open || !folder->issued || folder->active)
 		return;
-	bool is_new = folder->pair->flags & AR_PAIR_NEW, staged = folder->staged;
+	bool is_new = ar_makes_dir(folder->pair), staged = folder->staged;
 	int err = ar_folder_close(lane, folder, &op);
 	if (err) {
 		ar_change_failed(lane, folder, NULL, err, op, 1);
@@ -431,10 +431,8 @@ static int open_folder(struct ar_lane *lane, struct folder *folder, uint32_t fol
 
 static bool has_work(const struct ar_pair *pair)
 {
-	bool is_new = (pair->flags & AR_PAIR_NEW) && !(pair->flags & AR_PAIR_ROOT);
-
 	/* a mode that changes may hold the setgid bit, which directories below inherit */
-	return pair->change_count || is_new || (pair->self.why & AR_WHY_MODE);
+	return pair->change_count || ar_makes_dir(pair) || (pair->self.why & AR_WHY_MODE);
 }
 
 /* a big file is for all lanes, when its directory is in place */

@@ -166,6 +166,12 @@ static inline bool ar_row_same(const struct stat *st, const struct ar_row *row)
 	       st->st_ctim.tv_sec == row->ctime_s && st->st_ctim.tv_nsec == row->ctime_n;
 }
 
+/* one of AR_PAIR_NAMED was not there when it was scanned; its own pair has made it since */
+static inline bool ar_makes_dir(const struct ar_pair *pair)
+{
+	return (pair->flags & AR_PAIR_NEW) && !(pair->flags & (AR_PAIR_ROOT | AR_PAIR_NAMED));
+}
+
 static inline bool ar_is_big(const struct ar_page *page, const struct ar_change *change)
 {
 	return change->kind == AR_CHANGE_DATA &&
