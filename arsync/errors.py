@@ -20,6 +20,7 @@ __all__ = [
     "InternalError",
     "Interrupted",
     "LockHeldError",
+    "ManifestCorruptError",
     "ManifestError",
     "NotSupportedError",
     "OutOfMemoryError",
@@ -133,6 +134,10 @@ class ManifestError(ArsyncError):
 
     exit_code = 42
     meaning = "the manifest is damaged or of another version"
+
+
+class ManifestCorruptError(ManifestError):
+    """Say that bytes of the manifest are not what arsync wrote."""
 
 
 class NotSupportedError(ArsyncError):

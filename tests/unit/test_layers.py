@@ -21,9 +21,9 @@ ORDER = (
     "options",
     "filters",
     # L1
-    "manifest",
     "mounts",
     "uring",
+    "manifest",
     # L2
     "diff",
     "scan",

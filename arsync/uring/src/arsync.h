@@ -34,7 +34,7 @@
 
 /* ---------------------------------------------------------------- rows */
 
-#define AR_ROW_MOUNT 1		/* the root of another mounted filesystem */
+#define AR_ROW_MOUNT 1		/* on another filesystem than its directory */
 #define AR_ROW_FOLLOWED 2	/* a symlink seen through: the rest is its target's */
 #define AR_ROW_BAD 4		/* cannot be stat'ed; the batch holds the problem */
 #define AR_ROW_SPARSE 8		/* a regular file with fewer blocks than its size needs */
@@ -473,6 +473,50 @@ void ar_fault_clear(void);
 uint64_t ar_fault_passes(int op);	/* since ar_fault_set of any op */
 int ar_fault_wait(int op, int timeout_ms);	/* until a thread is paused there */
 void ar_fault_resume(void);
+
+/* ---------------------------------------------------------------- manifest */
+
+#define AR_RECORD_FIRST 1	/* begins its directory: its own row is row 0 */
+#define AR_RECORD_LAST 2
+#define AR_RECORD_CONVERGED 4
+#define AR_RECORD_MOST_BYTES 33554432	/* of one record */
+
+struct ar_known {		/* what a scan cannot see of a row */
+	uint8_t hash[16];	/* XXH3-128, canonical byte order */
+	int64_t verified;	/* seconds since 1970, 0: never */
+	uint8_t state;		/* HASHED 1, RACY 2, DIRTY 4, UNSTABLE 8, VOLATILE 16, CHUNKED 32 */
+	uint8_t reserved[7];
+};
+
+struct ar_recorded {		/* a page and the bytes that the manifest has of it */
+	uint64_t page;		/* offset in the batch's pages of its side */
+	const uint8_t *bytes;
+	uint64_t len;
+	uint64_t directory;	/* id */
+	uint32_t tree;
+	uint32_t flags;		/* AR_RECORD_* */
+	uint64_t equality;	/* with CONVERGED */
+	uint64_t partner;
+	struct ar_known *known;	/* one a row of the record; packing takes NULL for none */
+	const char *path;	/* unpacking: of the directory */
+	uint32_t path_len;
+	uint32_t rows;		/* of the record */
+	int32_t result;		/* of each call: see there */
+	uint32_t reserved;
+};
+
+/* records are made of pages and kept in out->aux; bytes and len say where.  result: 0 or
+   -EINVAL for a page that has no valid record, which then has no bytes */
+int ar_records_pack(const struct ar_batch *batch, int side, struct ar_recorded *records,
+		    uint32_t count, struct ar_batch *out);
+/* result: 1 the scan sees what is recorded, 0 something else, -EBADMSG a damaged record */
+int ar_records_compare(const struct ar_batch *batch, int side, struct ar_recorded *records,
+		       uint32_t count);
+/* checks everything; fills flags, equality, partner and rows.  result: 0 or -EBADMSG */
+int ar_records_check(struct ar_recorded *records, uint32_t count);
+/* the same, and makes pages of them at the end of a side; known is filled unless NULL
+   and must have room for 1025 rows */
+int ar_records_unpack(struct ar_recorded *records, uint32_t count, struct ar_batch *out, int side);
 
 /* ------------------------------------------------------------------- probe */
 
