@@ -43,12 +43,6 @@ class SyncCommand(click.Command):
         """Run the action."""
         return self.action(ctx.obj)
 
-    def get_help(self, ctx: click.Context) -> str:  # noqa: ARG002 - click's signature
-        """Return the help by topic."""
-        from arsync.cli.help import sync_help
-
-        return sync_help()
-
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         """Complete option names, and the --no- forms once --no is typed."""
         items = super().shell_complete(ctx, incomplete)

@@ -194,10 +194,11 @@ def test_control_characters_of_a_message_are_escaped(
     assert capsys.readouterr().err == "arsync: cannot open 'a\\#033[31m\\#012b\\#377'\n"
 
 
-def test_a_full_standard_output_is_an_error() -> None:
-    """What cannot be printed is not silently lost."""
+@pytest.mark.parametrize("word", ["--help", "--version"])
+def test_a_full_standard_output_is_an_error(word: str) -> None:
+    """What cannot be printed is not silently lost, be it more than the buffer holds or less."""
     with open("/dev/full", "w") as full:
-        command = [sys.executable, "-m", "arsync", "--help"]
+        command = [sys.executable, "-m", "arsync", word]
         result = subprocess.run(
             command, stdout=full, stderr=subprocess.PIPE, text=True, check=False
         )
@@ -205,11 +206,12 @@ def test_a_full_standard_output_is_an_error() -> None:
     assert result.stderr == "arsync: cannot write to standard output: No space left on device\n"
 
 
-def test_a_reader_that_leaves_is_no_reason_to_say_anything() -> None:
+@pytest.mark.parametrize("word", ["--help", "--version"])
+def test_a_reader_that_leaves_is_no_reason_to_say_anything(word: str) -> None:
     """`arsync --help | true` prints nothing on standard error."""
     read_end, write_end = os.pipe()
     os.close(read_end)
-    command = [sys.executable, "-m", "arsync", "--help"]
+    command = [sys.executable, "-m", "arsync", word]
     result = subprocess.run(command, stdout=write_end, stderr=subprocess.PIPE, check=False)
     os.close(write_end)
     assert (result.returncode, result.stderr) == (11, b"")

@@ -5,13 +5,17 @@ from __future__ import annotations
 import errno
 import json
 import os
+import signal
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from arsync.cli.run import run
 from arsync.model import Op
-from arsync.uring.faults import Action, fault
+from arsync.uring.faults import FOREVER, Action, Pause, fault, paused_at
 from tests.kit.programs import run_arsync
 
 
@@ -85,6 +89,26 @@ def test_what_is_left_out_is_an_event(where: Path) -> None:
     assert warning["count"] == 1
     assert ran.stderr.startswith(b"arsync: left out")
     assert ran.stderr.endswith(b"1 entry, first 'pipe'\n")
+
+
+def test_a_second_interrupt_ends_the_run_at_once(where: Path) -> None:
+    """The first one waits for what is in flight; whoever presses again waits for nothing."""
+    pid = os.fork()
+    if pid == 0:
+        os.chdir(where)
+        with paused_at(Op.WRITE, count=FOREVER) as pause:
+            threading.Thread(target=press_again_and_again, args=[pause], daemon=True).start()
+            os._exit(run(["-a", "--copy-method=read_write", "src/", "dst"]) + 100)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 20
+
+
+def press_again_and_again(pause: Pause) -> None:
+    """Send Ctrl-C to this process until it ends, ten seconds at most."""
+    pause.wait()
+    for _ in range(200):
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.05)
+    pause.resume()
 
 
 @pytest.mark.parametrize("form", [[], ["--json"]])

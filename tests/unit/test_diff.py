@@ -241,6 +241,7 @@ def test_this_process_knows_what_it_may_do() -> None:
     assert identity == Identity.current()
 
 
+@pytest.mark.timed
 def test_a_hundred_thousand_changes_are_read_within_a_second() -> None:
     """Names are printed at the rate at which small files are copied, and faster."""
     rows = tuple(Row(b"file-%06d" % i, size=i) for i in range(1000))
