@@ -18,6 +18,7 @@ from tests.kit.strategies import Kinds, edited, plain_names, trees
 from tests.requirements import need_rsync, need_uring
 
 ENGINES = ("uring", "sync")
+MAPPING = ("--chown=", "--usermap=", "--groupmap=")
 
 
 def place_destination(call: Call, older: Tree, dst: Path) -> None:
@@ -29,8 +30,9 @@ def place_destination(call: Call, older: Tree, dst: Path) -> None:
 
 
 def copies_acls_as_xattrs(call: Call) -> bool:
-    """Tell whether rsync copies ACLs unasked, through xfs's attributes trusted.SGI_ACL_*."""
-    return "-X" in call.options and "-A" not in call.options
+    """Tell whether rsync copies ACLs unasked, or unmapped, through xfs's trusted.SGI_ACL_*."""
+    maps = [option for option in call.options if option.startswith(MAPPING)]
+    return "-X" in call.options and ("-A" not in call.options or bool(maps))
 
 
 @pytest.mark.parametrize("kind", KINDS)
