@@ -119,6 +119,8 @@ def make_settings(
     memory_bytes = max((wanted.memory_bytes or MEMORY_BYTES) // engine.lanes, buffer_bytes)
     src_fs, dst_fs = probe_filesystem(src.fd), probe_filesystem(dst.fd)
     small, big, reflink = _choose_methods(wanted, engine, src_fs, dst_fs)
+    if options.write.sparse:
+        small, big = _seeing_zeros(small), _seeing_zeros(big)
     return ExecutorSettings(
         ring=engine.ring,
         queue_depth=wanted.queue_depth or QUEUE_DEPTH,
@@ -151,6 +153,11 @@ def _choose_methods(
     if method == Method.DIRECT:  # small files gain nothing by it: design.md
         return Method.READ_WRITE, Method.DIRECT, False
     return method, method, method == Method.REFLINK
+
+
+def _seeing_zeros(method: Method) -> Method:
+    """Return the method for -S: what is not shared must be looked at, and O_DIRECT fills holes."""
+    return method if method == Method.REFLINK else Method.READ_WRITE
 
 
 def find_granule_ns(dst: Root, *, may_write: bool) -> int:

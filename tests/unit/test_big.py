@@ -92,6 +92,68 @@ def test_holes(filesystems: Filesystems, engine: str, shape: str, inplace: bool)
         assert counts.done_bytes + counts.hole_bytes == counts.moved_bytes == SHAPES[shape].size
 
 
+KINDS = ("ext4", "xfs", "btrfs", "tmpfs")
+METHODS = ("auto", "copy_file_range", "splice", "read_write", "direct")
+SHARED = [(kind, "reflink") for kind in ("xfs", "btrfs")]
+
+
+@pytest.mark.parametrize(
+    ("kind", "method"), [*((kind, method) for kind in KINDS for method in METHODS), *SHARED]
+)
+def test_holes_by_every_method(
+    filesystems: Filesystems, engine: str, kind: str, method: str
+) -> None:
+    """Holes of SRC stay holes; a run of zeros stays one, and becomes a hole under -S."""
+    need_root()
+    zeros = File(b"a" * MIB + bytes(BIG) + b"end", mtime_ns=NS)
+    with filesystems.mount(kind).directory() as where:
+        src, dst = where / "src", where / "dst"
+        holes = File(Sparse(BIG + 7, {MIB: Pattern(MIB), 20 * MIB + 9: b"x" * 9000}), mtime_ns=NS)
+        make(Tree({"holes": holes, "zeros": zeros}), src)
+        os.sync()
+        assert run(src, dst, engine=engine, copy_method=method).code == 0
+        assert_same(src, dst, holes=True)
+        reflink = "always" if method == "reflink" else "never"
+        wanted = "auto" if method == "reflink" else method
+        other = where / "other"
+        ran = run(src, other, engine=engine, copy_method=wanted, reflink=reflink, sparse=True)
+        assert ran.code == 0
+        assert_same(src, other)
+        os.sync()
+        if method != "reflink":
+            assert (other / "zeros").stat().st_blocks * 512 < 4 * MIB
+            assert ran.changes[b"zeros"].method == Method.READ_WRITE
+
+
+@pytest.mark.parametrize(("sparse", "allocated"), [(False, BIG), (True, 0)])
+def test_preallocated(filesystems: Filesystems, engine: str, sparse: bool, allocated: int) -> None:
+    """--preallocate takes the room of holes too; under -S they stay holes."""
+    with filesystems.mount("ext4").directory() as where:
+        src, dst = one_file(where, SHAPES["islands"])
+        ran = run(src, dst, engine=engine, preallocate=True, sparse=sparse)
+        assert ran.code == 0
+        assert_same(src, dst)
+        stored = (dst / "f").stat().st_blocks * 512
+        assert allocated <= stored <= allocated + 2 * MIB
+
+
+@pytest.mark.parametrize("size", [5, BIG + 5])
+@pytest.mark.parametrize("kind", ["xfs", "btrfs"])
+def test_a_reflink_in_place_of_a_longer_file(
+    filesystems: Filesystems, engine: str, kind: str, size: int
+) -> None:
+    """The kernel refuses one that ends in the middle of a block with more behind it."""
+    need_root()
+    with filesystems.mount(kind).directory() as where:
+        src, dst = one_file(where, Pattern(size, 1))
+        make(Tree({"f": File(Pattern(size + 9 * MIB, 2), mtime_ns=1)}), dst)
+        inode = os.stat(dst / "f").st_ino
+        ran = run(src, dst, engine=engine, inplace=True, copy_method="reflink")
+        assert (ran.code, ran.changes[b"f"].method) == (0, Method.REFLINK)
+        assert_same(src, dst)
+        assert os.stat(dst / "f").st_ino == inode
+
+
 def test_a_hole_of_a_tebibyte(filesystems: Filesystems, engine: str) -> None:
     """Neither read, nor written, nor hashed byte by byte."""
     with filesystems.mount("ext4").directory() as where:

@@ -113,8 +113,10 @@ static int create_target(struct ar_lane *lane, struct ar_big *big, int *op)
 static int make_room(struct ar_lane *lane, struct ar_big *big)
 {
 	bool full = big->method == AR_METHOD_DIRECT && !big->in_place;
+	bool keeps_holes = (big->row.flags & AR_ROW_SPARSE) &&
+			   !(lane->cfg.flags & AR_LANE_PREALLOCATE);
 
-	if ((big->row.flags & AR_ROW_SPARSE) || (lane->cfg.flags & AR_LANE_SPARSE))
+	if (keeps_holes || (lane->cfg.flags & AR_LANE_SPARSE))
 		return 0;
 	int err = sys_fallocate(big->dst_fd, full ? 0 : FALLOC_FL_KEEP_SIZE, 0,
 				(off_t)big->row.size);

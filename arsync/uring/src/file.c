@@ -88,6 +88,12 @@ static int create_in_place(struct job *job)
 	return err ? err : fd;
 }
 
+/* -S wins: what is allocated would not be a hole */
+static bool preallocates(const struct ar_lane *lane)
+{
+	return (lane->cfg.flags & (AR_LANE_PREALLOCATE | AR_LANE_SPARSE)) == AR_LANE_PREALLOCATE;
+}
+
 static int create(struct ar_lane *lane, struct job *job)
 {
 	int flags = O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW;
@@ -108,7 +114,7 @@ static int create(struct ar_lane *lane, struct job *job)
 	}
 	if (job->dst_fd < 0)
 		return job->dst_fd;
-	if ((lane->cfg.flags & AR_LANE_PREALLOCATE) && job->size) {
+	if (preallocates(lane) && job->size) {
 		int err = sys_fallocate(job->dst_fd, FALLOC_FL_KEEP_SIZE, 0, (off_t)job->size);
 		if (err && err != -EOPNOTSUPP)
 			return err;

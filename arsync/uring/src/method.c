@@ -90,11 +90,23 @@ int ar_method_range(struct ar_lane *lane, int method, int src_fd, int dst_fd, ui
 	return 0;
 }
 
+/* --inplace: with more behind it, the end of the source in the middle of a block is refused */
+static int clone_file(int src_fd, int dst_fd, uint64_t size)
+{
+	int err = sys_clone(dst_fd, src_fd);
+	struct stat st;
+
+	if (err != -EINVAL || fstat(dst_fd, &st) || (uint64_t)st.st_size <= size)
+		return err;
+	err = sys_truncate(dst_fd, (off_t)size);
+	return err ? err : sys_clone(dst_fd, src_fd);
+}
+
 int ar_method_share(struct ar_lane *lane, int method, uint64_t dev, int src_fd, int dst_fd,
 		    uint64_t size, int *used, int *op)
 {
 	if (may_clone(lane, method, dev)) {
-		int err = sys_clone(dst_fd, src_fd);
+		int err = clone_file(src_fd, dst_fd, size);
 
 		*op = AR_OP_REFLINK;
 		if (!err) {
