@@ -146,6 +146,7 @@ struct ar_change {
 #define AR_PAIR_ROOT 16		/* both roots: there already, whatever the pages say */
 #define AR_PAIR_FINISH 32	/* times and mode of a directory that is complete */
 #define AR_PAIR_TOUCHED 64	/* work in it moves its mtime: finish it later */
+#define AR_PAIR_FOLLOW 128	/* names that are links to directories stand for those */
 
 struct ar_pair {		/* one directory, or one page of it, on both sides */
 	uint64_t src_page;	/* offset in batch->src */
@@ -502,7 +503,7 @@ struct ar_recorded {		/* a page and the bytes that the manifest has of it */
 	uint32_t path_len;
 	uint32_t rows;		/* of the record */
 	int32_t result;		/* of each call: see there */
-	uint32_t reserved;
+	uint32_t aux;		/* packing: offset of the bytes in out->aux */
 };
 
 /* records are made of pages and kept in out->aux; bytes and len say where.  result: 0 or

@@ -320,14 +320,14 @@ int ar_records_pack(const struct ar_batch *batch, int side, struct ar_recorded *
 		if (err)
 			break;
 		pack(page, &records[i], scratch.bytes);
-		records[i].page = ar_batch_add_aux(out, (const char *)scratch.bytes, records[i].len);
-		err = records[i].page == AR_NONE ? -ENOMEM : 0;
+		records[i].aux = ar_batch_add_aux(out, (const char *)scratch.bytes, records[i].len);
+		err = records[i].aux == AR_NONE ? -ENOMEM : 0;
 		records[i].result = 0;
 	}
 	/* aux moves while it grows: only now it stays */
 	for (uint32_t i = 0; i < count && !err; i++) {
 		if (!records[i].result)
-			records[i].bytes = out->aux + records[i].page;
+			records[i].bytes = out->aux + records[i].aux;
 	}
 	free(scratch.bytes);
 	return err;

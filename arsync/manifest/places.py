@@ -1,0 +1,160 @@
+"""Find the store of a destination, or the place for a new one.
+
+Owns where stores are kept, which filesystems may hold them, and the choice between several. A
+store is found by the identity that its `destination.json` has, never by its name.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from arsync.errors import (
+    FileError,
+    ManifestError,
+    NotSupportedError,
+    describe,
+    quoted,
+)
+from arsync.manifest.identity import Identity, identify, identify_above
+from arsync.manifest.records import damage
+from arsync.uring.origin import probe_origin
+
+__all__ = ["Found", "default_state_directory", "find", "settle"]
+
+_IDENTITY_FILE: Final = "destination.json"
+
+# statfs(2), linux/magic.h and the projects' own headers. LMDB maps the file and locks it: neither
+# is sound between machines, and FUSE need not do it at all.
+_REFUSED: Final = {
+    0x6969: "NFS",
+    0x517B: "SMB",
+    0xFE534D42: "SMB",
+    0xFF534D42: "CIFS",
+    0x0BD00BD0: "Lustre",
+    0x00C36400: "Ceph",
+    0x01021997: "9p",
+    0x65735546: "FUSE",
+    0x47504653: "GPFS",
+    0x5346414F: "AFS",
+    0x6B414653: "AFS",
+    0x7461636F: "OCFS2",
+    0x01161970: "GFS2",
+    0x73757245: "Coda",
+}
+
+
+@dataclass(frozen=True)
+class Found:
+    """Hold where the store of a destination is.
+
+    Args:
+        store: its directory; nothing is there yet where `is_new`.
+        destination: the recorded tree as it is seen now.
+        below: path of the directory asked for below that tree, b"" for itself.
+        clones: stores of trees that look the same on another medium, of which it may be a copy.
+    """
+
+    store: Path
+    destination: Identity
+    below: bytes
+    is_new: bool
+    clones: tuple[Path, ...] = ()
+
+
+def default_state_directory() -> Path:
+    """Return where stores are kept unless somebody says otherwise (XDG base directories)."""
+    home = os.environ.get("XDG_STATE_HOME", "")
+    # A relative path is to be ignored, says the specification.
+    base = Path(home) if home.startswith("/") else Path.home() / ".local" / "state"
+    return base / "arsync"
+
+
+def find(state: Path, dst: bytes) -> Found:
+    """Find the store that holds a destination, or is above it; the outermost where there are more.
+
+    Args:
+        state: where stores are kept, made (0700) where it is missing.
+        dst: a directory.
+    Raises: ManifestError where two stores match, which it names; NotSupportedError for a state
+        directory on a network filesystem; FileError.
+    """
+    _prepare(state)
+    stores = [(path, _read(path)) for path in sorted(state.glob(f"*/{_IDENTITY_FILE}"))]
+    found: Found | None = None
+    for identity, below in identify_above(dst):
+        same = [path.parent for path, one in stores if one.is_same(identity)]
+        if len(same) > 1:
+            names = " and ".join(map(quoted, same))
+            raise ManifestError(
+                f"cannot choose a manifest: {names} both belong to {quoted(dst)} (remove one)"
+            )
+        if same:
+            found = Found(same[0], identity, below, is_new=False)
+    if found is not None:
+        return found
+    identity = identify(dst)
+    clones = tuple(path.parent for path, one in stores if one.looks_like(identity))
+    return Found(state / secrets.token_hex(8), identity, b"", is_new=True, clones=clones)
+
+
+def settle(found: Found) -> None:
+    """Write into a store whose it is and where that was last seen.
+
+    Durability: on disk when it returns.
+    Raises: FileError.
+    """
+    path = found.store / _IDENTITY_FILE
+    draft = path.with_suffix(".new")
+    try:
+        found.store.mkdir(mode=0o700, exist_ok=True)
+        with draft.open("w", encoding="utf-8") as file:
+            json.dump(found.destination.as_json(), file)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.rename(path)
+        _sync_directory(found.store)
+    except OSError as error:
+        raise FileError(describe("write", path, error.errno or 0)) from error
+
+
+def _prepare(state: Path) -> None:
+    try:
+        state.mkdir(mode=0o700, parents=True, exist_ok=True)
+        directory_fd = os.open(state, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise FileError(describe("open", state, error.errno or 0)) from error
+    try:
+        magic = probe_origin(directory_fd).magic
+    finally:
+        os.close(directory_fd)
+    if magic in _REFUSED:
+        raise NotSupportedError(
+            f"cannot keep the manifest in {quoted(state)}: it is on {_REFUSED[magic]}, where its "
+            "database is not safe (use --state-dir with a directory on a local disk)"
+        )
+
+
+def _read(path: Path) -> Identity:
+    try:
+        text = path.read_text(encoding="utf-8", errors="strict")
+    except UnicodeDecodeError as error:
+        raise damage(f"{quoted(path)} is no text") from error
+    except OSError as error:
+        raise FileError(describe("read", path, error.errno or 0)) from error
+    try:
+        return Identity.from_json(json.loads(text))
+    except json.JSONDecodeError as error:
+        raise damage(f"{quoted(path)} is not JSON") from error
+
+
+def _sync_directory(path: Path) -> None:
+    directory_fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(directory_fd)
+    finally:
+        os.close(directory_fd)

@@ -1,0 +1,106 @@
+"""Keys and values of the store's databases, as docs/formats.md has them; pure.
+
+Owns the order of keys and the checksum before each value that is not a page. What is damaged is
+ManifestCorruptError, never a value that is merely missing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from struct import Struct
+from typing import Final
+
+import xxhash
+
+from arsync.errors import ManifestCorruptError
+from arsync.manifest.format import PageFlag
+
+__all__ = [
+    "DIRECTORY_KEY",
+    "ID",
+    "PAGE_KEY",
+    "ROOT",
+    "TREE_KEY",
+    "check_chain",
+    "damage",
+    "id_of",
+    "page_facts",
+    "seal",
+    "unseal",
+]
+
+ROOT: Final = 1
+"""Id of every tree's root directory."""
+
+PAGE_KEY: Final = Struct(">IQ")
+"""Tree and directory; the first name follows."""
+
+DIRECTORY_KEY: Final = Struct(">Q")
+"""The parent's id, a run's number, or the directory of a file with chunks; a name may follow."""
+
+TREE_KEY: Final = Struct(">I")
+ID: Final = Struct("<Q")
+
+_SUM: Final = Struct("<Q")
+_PAGE_HEAD: Final = Struct("<4sHHI")
+
+
+def seal(database: str, key: bytes, value: bytes) -> bytes:
+    """Return what is stored: the checksum of the database's name, key and value, then the value."""
+    return _SUM.pack(_sum_of(database, key, value)) + value
+
+
+def unseal(database: str, key: bytes, stored: bytes) -> bytes:
+    """Return the value of what is stored.
+
+    Raises: ManifestCorruptError where its checksum is wrong.
+    """
+    value = stored[_SUM.size :]
+    if len(stored) < _SUM.size or _SUM.unpack_from(stored)[0] != _sum_of(database, key, value):
+        raise damage(f"a damaged entry of '{database}'")
+    return value
+
+
+def page_facts(data: bytes) -> tuple[int, int]:
+    """Return flags and number of rows of a page that nobody has checked yet.
+
+    Raises: ManifestCorruptError where it is no page at all.
+    """
+    if len(data) < _PAGE_HEAD.size or data[:4] != b"ARPG":
+        raise damage("something else is kept as a page")
+    _, _, flags, rows = _PAGE_HEAD.unpack_from(data)
+    return flags, rows
+
+
+def id_of(database: str, key: bytes, stored: bytes) -> int:
+    """Return the id that is stored under a key."""
+    value = unseal(database, key, stored)
+    if len(value) != ID.size:
+        raise damage("an id of the wrong length")
+    return int(ID.unpack(value)[0])
+
+
+def check_chain(firsts: Sequence[bytes], pages: Sequence[bytes]) -> None:
+    """See that pages begin and end one directory.
+
+    Raises: ManifestCorruptError.
+    """
+    last = len(pages) - 1
+    for index, (first, page) in enumerate(zip(firsts, pages, strict=True)):
+        flags, _ = page_facts(page)
+        if bool(flags & PageFlag.FIRST) != (index == 0) or bool(first) == (index == 0):
+            raise damage("the first page of a directory is missing")
+        if bool(flags & PageFlag.LAST) != (index == last):
+            raise damage("the last page of a directory is missing")
+
+
+def damage(what: str) -> ManifestCorruptError:
+    """Return the error for one kind of damage."""
+    return ManifestCorruptError(
+        f"cannot read the manifest: {what} ('arsync manifest rebuild' makes it anew)"
+    )
+
+
+def _sum_of(database: str, key: bytes, value: bytes) -> int:
+    text = b"\0".join((database.encode(), len(key).to_bytes(2, "big") + key + value))
+    return int(xxhash.xxh3_64_intdigest(text))

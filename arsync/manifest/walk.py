@@ -1,0 +1,96 @@
+"""Read everything in a store and believe nothing: what a child process does after an unclean end.
+
+Owns the rules between entries; those of one page are the C's.
+"""
+
+from __future__ import annotations
+
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import lmdb
+
+from arsync.manifest.environment import (
+    DATABASES,
+    MAP_BYTES,
+    entries_of,
+    keys_of,
+    open_environment,
+    told,
+    value_of,
+)
+from arsync.manifest.format import Page, PageFlag, Place
+from arsync.manifest.records import PAGE_KEY, ROOT, check_chain, damage, id_of, page_facts, unseal
+from arsync.uring.records import are_sound
+
+__all__ = ["walk"]
+
+
+def walk(path: Path) -> None:
+    """Check every entry of every database; memory grows with the number of directories.
+
+    Raises: ManifestCorruptError; the process may die of SIGBUS, SIGSEGV or SIGABRT.
+    """
+    with told(path):
+        env = open_environment(path, MAP_BYTES, readonly=True)
+        present = _present(env)
+        if not present:
+            return  # it died before its first transaction
+        if present != set(DATABASES):
+            raise damage("a database is missing")
+        databases = {name: env.open_db(name.encode(), create=False) for name in DATABASES}
+        with env.begin() as txn:
+            _check_counts(txn, databases)
+            for name in ("meta", "trees", "runs"):
+                for key, stored in entries_of(txn, databases[name]):
+                    unseal(name, key, stored)
+            ids = _check_directories(txn, databases)
+            _check_pages(txn, databases["pages"], ids)
+        env.close()
+
+
+def _present(env: lmdb.Environment) -> set[str]:
+    with env.begin() as txn:
+        return {key.decode("ascii", "replace") for key, _ in txn.cursor()}
+
+
+def _check_counts(txn: lmdb.Transaction, databases: dict[str, Any]) -> None:
+    for name, database in databases.items():
+        before, count = b"", 0
+        for key in keys_of(txn, database):
+            if key <= before:
+                raise damage(f"entries of '{name}' are out of order")
+            before = key
+            count += 1
+        if count != txn.stat(database)["entries"]:
+            raise damage(f"entries of '{name}' are missing")
+
+
+def _check_directories(txn: lmdb.Transaction, databases: dict[str, Any]) -> set[int]:
+    """Return the ids of all directories."""
+    found = [id_of("dirs", key, stored) for key, stored in entries_of(txn, databases["dirs"])]
+    ids = {ROOT, *found}
+    stored = value_of(txn, databases["meta"], b"next directory")
+    if stored is None or value_of(txn, databases["meta"], b"format") is None:
+        raise damage("the header is missing")
+    if len(ids) != len(found) + 1 or max(ids) >= id_of("meta", b"next directory", stored):
+        raise damage("two directories have one id")
+    return ids
+
+
+def _check_pages(txn: lmdb.Transaction, database: Any, ids: set[int]) -> None:
+    for prefix, group in groupby(entries_of(txn, database), key=lambda one: one[0][:12]):
+        if len(prefix) != PAGE_KEY.size:
+            raise damage("a page under a key that is none")
+        tree, directory = PAGE_KEY.unpack(prefix)
+        if directory not in ids:
+            raise damage("a page of a directory that is not known")
+        keys, pages = zip(*group, strict=True)
+        firsts = [key[PAGE_KEY.size :] for key in keys]
+        check_chain(firsts, pages)
+        if not all(are_sound([(tree, directory)] * len(pages), pages)):
+            raise damage(f"a page of directory {directory} is damaged")
+        for first, page in zip(firsts, pages, strict=True):
+            if not page_facts(page)[0] & PageFlag.FIRST:
+                Page.decode(page, Place(tree, directory, first))
