@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import Final, Literal, get_args
 
 from arsync.errors import UsageError
+from arsync.filters import Filters
 from arsync.modes import ModeRule
 from arsync.owners import IdMap
 
@@ -257,6 +258,7 @@ class SyncOptions:
         one_file_system: -x; 1 makes an empty directory at a mount point, 2 (-xx) leaves it out.
         chmod: changes to modes, in order.
         report_unchanged: entries that need nothing are reported too (-ii, -vv).
+        filters: what is left out, from parse_filters.
     """
 
     preserve: Preserve = ARCHIVE
@@ -268,6 +270,7 @@ class SyncOptions:
     one_file_system: int = 0
     chmod: tuple[ModeRule, ...] = ()
     report_unchanged: bool = False
+    filters: Filters = field(default_factory=Filters)
 
     def __post_init__(self) -> None:
         """Check what only the whole can show.

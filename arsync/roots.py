@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from arsync.errors import FileError, SelectionError, UsageError, describe, quoted
+from arsync.filters import Filters, absolute_root, check
 from arsync.model import Op, Problem, ProblemKind, Side
 from arsync.mounts import walk_would_enter
 from arsync.options import SyncOptions
@@ -112,6 +113,8 @@ def resolve(
     target, alias = _find_target(found, len(sources), dst, options)
     for one in found:
         _refuse_copy_into_itself(one, target, alias, options)
+    if options.relative and options.filters:
+        found = [one for one in found if not _is_hidden(one, options.filters)]
     return _join(found, alias, recursive=options.preserve.recursive), target, problems
 
 
@@ -231,6 +234,17 @@ def _same_file(one: bytes, other: bytes) -> bool:
 
 
 # ------------------------------------------------------------------- transfers
+
+
+def _is_hidden(source: _Source, filters: Filters) -> bool:
+    """Tell whether a rule leaves out what -R names; the directories on the way are not made then.
+
+    The scan finds that out by itself, but only after it has made them.
+    """
+    path = b"/".join(source.names)
+    root = absolute_root(source.root)
+    found = check(filters.entries, root, path, is_dir=source.is_dir) if path else None
+    return found is False
 
 
 def _join(found: Sequence[_Source], alias: bytes | None, *, recursive: bool) -> list[Transfer]:

@@ -40,12 +40,14 @@ class Named:
         names: in it; one that is missing is a problem of the batch.
         alias: what the only name is called at the destination.
         with_own: the directory itself gets its attributes, too.
+        implied: the names are directories on the way, which no filter rule hides.
     """
 
     path: bytes
     names: tuple[bytes, ...]
     alias: bytes | None = None
     with_own: bool = False
+    implied: bool = False
 
 
 @dataclass(frozen=True)
@@ -251,7 +253,7 @@ class Walk:
         self, way: tuple[bytes, ...], parent: Batch | None, *, with_own: bool
     ) -> Batch | None:
         """Make one directory on the way; None where the source has no directory there."""
-        step = Named(b"/".join(way[:-1]), way[-1:], with_own=with_own)
+        step = Named(b"/".join(way[:-1]), way[-1:], with_own=with_own, implied=True)
         batch, _ = self._scan_one([_End(parent, step) if parent else step])
         if not batch.child_count:
             return None
@@ -277,7 +279,7 @@ class Walk:
         if isinstance(task, _End):
             task = task.start
         if isinstance(task, Named):
-            self._scanner.scan_names(batch, task.path, task.names, task.alias)
+            self._scanner.scan_names(batch, task.path, task.names, task.alias, implied=task.implied)
             if task.with_own:
                 batch.own_directory()
         elif isinstance(task, Whole):

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from arsync.errors import UsageError
+from arsync.filters import Filters, parse_filters
 from arsync.modes import ModeRule, parse_modes
 from arsync.options import (
     EngineOptions,
@@ -58,6 +59,7 @@ class Draft:
     log_file: str | None = None
     log_format: str = OutputOptions.log_format
     umask: int = 0o022
+    filters: list[tuple[str, bytes]] = field(default_factory=list)
 
     def archive(self) -> None:
         """Do what -a does: -rlptgoD."""
@@ -94,6 +96,10 @@ class Draft:
             self.map_users(f"*:{user}", "--chown")
         if group:
             self.map_groups(f"*:{group}", "--chown")
+
+    def add_filter(self, option: str, text: str) -> None:
+        """Note one rule, or one file of rules, in the order given."""
+        self.filters.append((option, os.fsencode(text)))
 
     def add_info(self, text: str) -> None:
         """Note the levels of one --info.
@@ -145,6 +151,7 @@ class Draft:
             one_file_system=min(self.counts.get("one_file_system", 0), 2),
             chmod=tuple(self.chmod),
             report_unchanged=self._itemize() > 1 or self._name_level() > 1,
+            filters=self._filters(),
         )
 
     def output_options(self) -> OutputOptions:
@@ -169,6 +176,14 @@ class Draft:
             log_file=None if self.log_file is None else os.fsencode(self.log_file),
             log_format=self._log_format(),
         )
+
+    def _filters(self) -> Filters:
+        cvs_exclude = bool(self.flags.get("cvs_exclude"))
+        if not self.filters and not cvs_exclude:
+            return Filters()
+        from arsync.uring.selection import read_rules
+
+        return parse_filters(self.filters, read_rules, cvs_exclude=cvs_exclude)
 
     def _owners(self) -> OwnerPolicy:
         numeric = bool(self.flags.get("numeric_ids"))

@@ -6,6 +6,7 @@ the manual's test all read it: an option is added here and nowhere else.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Final, get_args
 
 from arsync.cli.draft import Draft
@@ -27,11 +28,11 @@ MODE_OPTIONS: Final = frozenset(
 NOT_YET: Final = frozenset(
     """
     8-bit-output append append-verify backup backup-dir checksum checksum-choice cc checksum-seed
-    compare-dest config confine-root copy-as copy-dest copy-devices crtimes cvs-exclude daemon debug
+    compare-dest config confine-root copy-as copy-dest copy-devices crtimes daemon debug
     del delay-updates delete delete-after delete-before delete-delay delete-during delete-excluded
-    delete-missing-args detach dparam drop-D early-input exclude exclude-from executability existing
-    fake-super files-from filter force from0 fuzzy i-d iconv ignore-errors ignore-existing
-    ignore-missing-args ignore-non-existing ignore-times implied-dirs include include-from
+    delete-missing-args detach dparam drop-D early-input executability existing
+    fake-super files-from force from0 fuzzy i-d iconv ignore-errors ignore-existing
+    ignore-missing-args ignore-non-existing ignore-times implied-dirs
     insecure-links link-dest list-only max-alloc max-delete max-size min-size modify-window
     msgs2stderr munge-links old-d old-dirs only-write-batch open-noatime outbuf prune-empty-dirs
     qsort read-batch remote-option remove-sent-files remove-source-files sender server size-only
@@ -40,7 +41,7 @@ NOT_YET: Final = frozenset(
 )
 """Long names that rsync 3.5.0 has and arsync does not know yet."""
 
-NOT_YET_SHORT: Final = frozenset("8bcCEfFIMmNuy0@")
+NOT_YET_SHORT: Final = frozenset("8bcEIMmNuy0@")
 """And its letters."""
 
 
@@ -108,6 +109,26 @@ def _nothing(_draft: Draft, _value: str) -> None:
     """Change nothing: the command shows something and ends, or -v says why."""
 
 
+def _add_rule(option: str, draft: Draft, value: str) -> None:
+    draft.add_filter(option, value)
+
+
+def _cvs_exclude(draft: Draft, _value: str) -> None:
+    draft.flags["cvs_exclude"] = True
+
+
+def _rule(name: str, short: str, text: str, metavar: str) -> Option:
+    return Option(
+        (name,),
+        short,
+        Topic.SELECTION,
+        text,
+        apply=partial(_add_rule, name),
+        value=Value.REQUIRED,
+        metavar=metavar,
+    )
+
+
 WHAT: Final = (
     Option(("archive",), "a", Topic.WHAT, "-rlptgoD; the default without any of these", _archive),
     flag("recursive", "r", Topic.WHAT, "directories and all that is in them"),
@@ -120,6 +141,28 @@ WHAT: Final = (
     count("one-file-system", "x", Topic.WHAT, "stay on SRC's filesystem; -xx drops mount points"),
     flag("mkpath", "", Topic.WHAT, "make the missing directories of DST's path"),
     flag("dry-run", "n", Topic.WHAT, "change nothing, report as if"),
+)
+
+SELECTION: Final = (
+    _rule("exclude", "", "leave out what matches", "PATTERN"),
+    _rule("include", "", "do not leave out what matches", "PATTERN"),
+    _rule("filter", "f", "add a rule: '- *.o', '+ /keep', 'P x', 'dir-merge .rules'", "RULE"),
+    _rule("exclude-from", "", "patterns to leave out, one a line", "FILE"),
+    _rule("include-from", "", "patterns not to leave out, one a line", "FILE"),
+    Option(
+        (),
+        "F",
+        Topic.SELECTION,
+        "rules from each .rsync-filter; -FF leaves those files out",
+        apply=partial(_add_rule, "F"),
+    ),
+    Option(
+        ("cvs-exclude",),
+        "C",
+        Topic.SELECTION,
+        "leave out what CVS ignores, and what .cvsignore says",
+        apply=_cvs_exclude,
+    ),
 )
 
 KEPT: Final = (
@@ -341,5 +384,16 @@ ACCEPTED: Final = (
     accepted("ipv6", "6", _LOCAL),
 )
 
-OPTIONS: Final = (*WHAT, *KEPT, *LINKS, *OWNERS, *WRITING, *ENGINE, *OUTPUT, *ABOUT, *ACCEPTED)
+OPTIONS: Final = (
+    *WHAT,
+    *SELECTION,
+    *KEPT,
+    *LINKS,
+    *OWNERS,
+    *WRITING,
+    *ENGINE,
+    *OUTPUT,
+    *ABOUT,
+    *ACCEPTED,
+)
 """All of them."""

@@ -81,6 +81,30 @@ class _Lib:
     AR_PAIR_ROOT: int
     AR_PAIR_FINISH: int
     AR_PAIR_TOUCHED: int
+    AR_PAIR_IMPLIED: int
+    AR_CHILD_ASK: int
+    AR_FILTER_INCLUDE: int
+    AR_FILTER_NEGATE: int
+    AR_FILTER_ONLY_DIRS: int
+    AR_FILTER_CONTENT: int
+    AR_FILTER_PERISHABLE: int
+    AR_FILTER_SENDER: int
+    AR_FILTER_RECEIVER: int
+    AR_FILTER_EQUAL: int
+    AR_FILTER_SUFFIX: int
+    AR_FILTER_PREFIX: int
+    AR_FILTER_COMPONENTS: int
+    AR_FILTER_ANY: int
+    AR_FILTER_WILD: int
+    AR_FILTER_NAME: int
+    AR_FILTER_PATH: int
+    AR_FILTER_SLASHED: int
+    AR_FILTER_FULL: int
+    AR_FILTER_BELOW: int
+    AR_FILTER_ASK_ALWAYS: int
+    AR_FILTER_SHOWN: int
+    AR_FILTER_HIDDEN: int
+    AR_FILTER_NO_RULE: int
     AR_CHILD_DST_DIR: int
     AR_CHILD_DST_OTHER: int
     AR_CHILD_SHALLOW: int
@@ -225,6 +249,11 @@ class _Lib:
         out: CData,
         /,
     ) -> int: ...
+    def ar_filter_check(
+        self, table: CData, path: bytes, path_len: int, is_dir: bool, side: int, /
+    ) -> int: ...
+    def ar_scan_filter(self, scan: CData, table: CData, /) -> int: ...
+    def ar_scan_filter_root(self, scan: CData, table: int, /) -> None: ...
     def ar_scan_root(self, scan: CData, out: CData, more: CData, /) -> int: ...
     def ar_scan_children(
         self, scan: CData, parent: CData, first: int, count: int, out: CData, more: CData, /

@@ -124,6 +124,23 @@ class Batch:
         for index in range(self.raw.child_count):
             self.raw.children[index].flags |= lib.AR_CHILD_SHALLOW
 
+    def asks_for_filter(self, child: int) -> bool:
+        """Tell whether the scan stopped before a child directory for its filter rules."""
+        return bool(self.raw.children[child].flags & lib.AR_CHILD_ASK)
+
+    def child_place(self, child: int) -> tuple[bytes, int]:
+        """Return the path of a child directory below the root, and its parent's filter table."""
+        one = self.raw.children[child]
+        pair = self.raw.pairs[one.pair]
+        page = ffi.cast("struct ar_page *", self.raw.src + pair.src_page)
+        header = _Page.at(bytes(ffi.buffer(page, page.bytes)), 0)
+        return header.path_of(header.name(one.row)), int(pair.filter)
+
+    def set_child_filter(self, child: int, table: int) -> None:
+        """Say which filter table is in force in a child directory."""
+        self.raw.children[child].filter = table
+        self.raw.children[child].flags &= ~lib.AR_CHILD_ASK
+
     def own_directory(self) -> None:
         """Compare the directory of a scan of names, which is a root, as well as the names."""
         self.raw.pairs[0].flags &= ~lib.AR_PAIR_NAMED

@@ -11,10 +11,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from arsync.errors import FileError, InternalError, OutOfMemoryError, SelectionError, describe
+from arsync.filters import Filters
 from arsync.options import SyncOptions
 from arsync.uring._native import ffi, lib
 from arsync.uring.batch import Batch
 from arsync.uring.rules import Rules
+from arsync.uring.selection import Selection
 
 if TYPE_CHECKING:
     from arsync.uring._native import CData
@@ -92,6 +94,19 @@ class Scanner:
         out = ffi.new("ar_scan **")
         _check(lib.ar_scan_open(src.raw, dst.raw if dst else ffi.NULL, flags, out))
         self._raw: CData = ffi.gc(out[0], lib.ar_scan_close)
+        self._selection: Selection | None = None
+
+    def select(self, filters: Filters, *, whole: bool) -> None:
+        """Leave out what the rules hide; to be said before the first scan.
+
+        Args:
+            whole: the walk enters the root itself.
+        Raises: UsageError, FileError for merge files of the root; OutOfMemoryError.
+        """
+        if filters:
+            self._selection = Selection(self._raw, filters, self.src.path, self.src.fd)
+            if whole:
+                self._selection.enter_root()
 
     def map_acls(self, rules: Rules) -> None:
         """Compare source ACLs as the rules map their ids; to be said before the first scan."""
@@ -120,19 +135,29 @@ class Scanner:
         return _giant(more)
 
     def scan_names(
-        self, batch: Batch, path: bytes, names: Sequence[bytes], alias: bytes | None = None
+        self,
+        batch: Batch,
+        path: bytes,
+        names: Sequence[bytes],
+        alias: bytes | None = None,
+        *,
+        implied: bool = False,
     ) -> None:
         """Scan only these names of the directory at path.
 
         Args:
             path: below both roots, empty for the roots themselves.
             alias: what the only name is called at the destination.
+            implied: they are directories on the way of -R, which no filter rule hides.
         Raises: OutOfDescriptors, OutOfMemoryError.
         """
+        flags = lib.AR_PAIR_IMPLIED if implied else 0
         joined = b"".join(name + b"\0" for name in names)
         target = ffi.NULL if alias is None else ffi.new("char[]", alias)
         _check(
-            lib.ar_scan_names(self._raw, path, len(path), joined, len(joined), target, 0, batch.raw)
+            lib.ar_scan_names(
+                self._raw, path, len(path), joined, len(joined), target, flags, batch.raw
+            )
         )
 
     def scan_children(
@@ -142,12 +167,18 @@ class Scanner:
 
         Returns: how many were scanned, at least one, and the rest of the last one when it has more
             rows than a page.
-        Raises: OutOfDescriptors, OutOfMemoryError.
+        Raises: OutOfDescriptors, OutOfMemoryError; UsageError, FileError for merge files of filter
+            rules.
         """
         more = ffi.new("ar_dir **")
-        done = lib.ar_scan_children(self._raw, parent.raw, first, count, batch.raw, more)
-        _check(min(int(done), 0))
-        return int(done), _giant(more)
+        while True:
+            done = int(lib.ar_scan_children(self._raw, parent.raw, first, count, batch.raw, more))
+            _check(min(done, 0))
+            if done < count and self._selection and parent.asks_for_filter(first + done):
+                path, inherited = parent.child_place(first + done)
+                parent.set_child_filter(first + done, self._selection.answer(inherited, path))
+            if done:
+                return done, _giant(more)
 
     def scan_more(self, batch: Batch, giant: GiantDirectory) -> bool:
         """Scan the next page of a giant directory.

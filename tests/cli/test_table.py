@@ -79,7 +79,7 @@ def test_names_and_letters_are_unique() -> None:
 @pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.key)
 def test_switches_have_both_forms(option: object) -> None:
     """A switch has a --no- form; -a, -P, --help and --version have none, as in rsync."""
-    without = {"--archive", "-P", "--help", "--version"}
+    without = {"--archive", "--cvs-exclude", "-F", "-P", "--help", "--version"}
     if option.value is Value.NONE and option.key not in without:
         spelled = f"--no-{(*option.names, option.short)[0]}"
         assert read_words([spelled]).given[0].negated

@@ -17,9 +17,10 @@ ORDER = (
     "sizes",
     "modes",
     "owners",
+    "wildcards",
+    "filters",
     "model",
     "options",
-    "filters",
     # L1
     "mounts",
     "uring",

@@ -147,6 +147,7 @@ struct ar_change {
 #define AR_PAIR_FINISH 32	/* times and mode of a directory that is complete */
 #define AR_PAIR_TOUCHED 64	/* work in it moves its mtime: finish it later */
 #define AR_PAIR_FOLLOW 128	/* names that are links to directories stand for those */
+#define AR_PAIR_IMPLIED 256	/* named by -R as a directory on the way: no rule hides it */
 
 struct ar_pair {		/* one directory, or one page of it, on both sides */
 	uint64_t src_page;	/* offset in batch->src */
@@ -154,18 +155,20 @@ struct ar_pair {		/* one directory, or one page of it, on both sides */
 	uint32_t change_first;
 	uint32_t change_count;
 	uint32_t flags;		/* AR_PAIR_* */
-	uint32_t reserved;
+	uint32_t filter;	/* of the rules in force in it, as ar_scan_filter gave it */
 	struct ar_change self;	/* kind 0: nothing to do for the directory itself */
 };
 
 #define AR_CHILD_DST_DIR 1	/* the destination has a directory of this name */
 #define AR_CHILD_DST_OTHER 2	/* the destination has something else there */
 #define AR_CHILD_SHALLOW 4	/* make it, do not enter it */
+#define AR_CHILD_ASK 8		/* the scan stopped here for its filter rules */
 
 struct ar_child {		/* a directory to scan next */
 	uint32_t pair;
 	uint32_t row;		/* in the pair's source page */
 	uint32_t flags;		/* AR_CHILD_* */
+	uint32_t filter;	/* from ar_scan_filter; 0: what it inherits */
 };
 
 #define AR_PROBLEM_FAILED 1	/* some files not transferred: exit code 23 */
@@ -313,6 +316,63 @@ struct ar_rules {		/* what decides equality, and what is set */
 #define AR_SCAN_SKIP_MOUNTS 1024	/* -xx: not even the mount point */
 #define AR_SCAN_ALL_XATTRS 2048		/* as root: every name but system.* */
 
+#define AR_FILTER_INCLUDE 1
+#define AR_FILTER_NEGATE 2
+#define AR_FILTER_ONLY_DIRS 4	/* the pattern ended in a slash */
+#define AR_FILTER_CONTENT 8	/* it ends in three stars */
+#define AR_FILTER_PERISHABLE 16
+#define AR_FILTER_SENDER 32	/* hides from the transfer */
+#define AR_FILTER_RECEIVER 64	/* protects from deletion */
+
+#define AR_FILTER_EQUAL 0
+#define AR_FILTER_SUFFIX 1
+#define AR_FILTER_PREFIX 2
+#define AR_FILTER_COMPONENTS 3	/* the last components */
+#define AR_FILTER_ANY 4
+#define AR_FILTER_WILD 5
+
+#define AR_FILTER_NAME 0	/* the last component */
+#define AR_FILTER_PATH 1	/* from the root of the transfer */
+#define AR_FILTER_SLASHED 2	/* with the slash before that */
+#define AR_FILTER_FULL 3	/* from the first slash of all, left out */
+#define AR_FILTER_BELOW 4	/* from the directory of the rule's merge file */
+
+struct ar_filter_rule {
+	uint32_t flags;		/* AR_FILTER_INCLUDE, ... */
+	uint16_t how;		/* AR_FILTER_EQUAL, ...: how it is compared */
+	uint16_t scope;		/* AR_FILTER_NAME, ...: with what */
+	int32_t where;		/* WILD: 0 at the start, -1 after any slash, n last components */
+	uint32_t start;		/* BELOW: what is cut off the absolute path */
+	uint32_t text_off;	/* ends in a NUL */
+	uint32_t text_len;
+	uint32_t tail_len;	/* WILD: of its end that is literal */
+	uint32_t head_len;	/* WILD at the start: of its beginning that is literal */
+};
+
+#define AR_FILTER_ASK_ALWAYS 1	/* for each directory entered with this table */
+
+struct ar_filter_table {	/* the rules in force in a directory */
+	const struct ar_filter_rule *rules;
+	const char *text;
+	const char *root;	/* of the transfer, absolute, with a slash at its end */
+	const char *merges;	/* names of merge files, NUL-terminated each */
+	uint64_t text_len;
+	uint64_t root_len;
+	uint64_t merges_len;
+	uint32_t count;
+	uint32_t flags;		/* AR_FILTER_ASK_ALWAYS */
+	uint32_t heir;		/* for directories without a merge file; AR_NONE: this one */
+	uint32_t reserved;
+};
+
+#define AR_FILTER_SHOWN 1
+#define AR_FILTER_HIDDEN 2
+#define AR_FILTER_NO_RULE 3
+
+/* which rule decides, for AR_FILTER_SENDER or _RECEIVER: AR_FILTER_SHOWN, ... */
+int ar_filter_check(const struct ar_filter_table *table, const char *path, size_t path_len,
+		    bool is_dir, uint32_t side);
+
 typedef struct ar_scan ar_scan;
 typedef struct ar_dir ar_dir;		/* a directory of more rows than a page */
 
@@ -329,13 +389,21 @@ void ar_scan_close(ar_scan *scan);
 void ar_scan_map_acls(ar_scan *scan, const struct ar_rules *rules);
 /* a source copied before this one, of it these names, NUL-separated, or (none) all */
 int ar_scan_earlier(ar_scan *scan, ar_root *root, const char *names, size_t names_len);
+/* copies a table; its id.  The first is for names, and for what is entered from them */
+int ar_scan_filter(ar_scan *scan, const struct ar_filter_table *table);
+/* the table of the root itself */
+void ar_scan_filter_root(ar_scan *scan, uint32_t id);
 /* the directory path with only these names, NUL-separated; pair_flags AR_PAIR_* */
 int ar_scan_names(ar_scan *scan, const char *path, size_t path_len, const char *names,
 		  size_t names_len, const char *alias, uint32_t pair_flags,
 		  struct ar_batch *out);
 /* the root directory itself */
 int ar_scan_root(ar_scan *scan, struct ar_batch *out, ar_dir **more);
-/* children first.. of a diffed batch; returns how many were scanned */
+/*
+ * Children first.. of a diffed batch; returns how many were scanned.  The scan stops
+ * before one with a merge file, 0 if it is the first, and marks it AR_CHILD_ASK: when
+ * its filter is set it can go on.
+ */
 int ar_scan_children(ar_scan *scan, const struct ar_batch *parent, uint32_t first,
 		     uint32_t count, struct ar_batch *out, ar_dir **more);
 /* the next page; 1 when another one follows */

@@ -11,7 +11,7 @@
 
 /* ------------------------------------------------------------------- paths */
 
-static int path_room(struct ar_path *path, size_t len)
+int ar_path_reserve(struct ar_path *path, size_t len)
 {
 	size_t wanted = AR_MAX(path->room, (size_t)FIRST_PATH);
 
@@ -29,7 +29,7 @@ static int path_room(struct ar_path *path, size_t len)
 
 int ar_path_set(struct ar_path *path, const char *bytes, size_t len)
 {
-	int err = path_room(path, len + 1);
+	int err = ar_path_reserve(path, len + 1);
 
 	if (err)
 		return err;
@@ -40,7 +40,7 @@ int ar_path_set(struct ar_path *path, const char *bytes, size_t len)
 
 int ar_path_push(struct ar_path *path, const char *name, size_t len, bool marked)
 {
-	int err = path_room(path, path->len + len + 2);
+	int err = ar_path_reserve(path, path->len + len + 2);
 
 	if (err)
 		return err;
@@ -53,7 +53,7 @@ int ar_path_push(struct ar_path *path, const char *name, size_t len, bool marked
 
 int ar_path_mark(struct ar_path *path)
 {
-	int err = path_room(path, path->len + 1);
+	int err = ar_path_reserve(path, path->len + 1);
 
 	if (!err)
 		path->bytes[path->len++] = '\0';
@@ -300,6 +300,8 @@ void ar_dir_reset(struct ar_dir *dir, size_t keep_bytes)
 	dir->pair_flags = 0;
 	dir->begun = dir->dead = false;
 	dir->alias = NULL;
+	dir->filter = NULL;
+	dir->filter_id = 0;
 }
 
 void ar_dir_free(struct ar_dir *dir)

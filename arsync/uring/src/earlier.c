@@ -114,6 +114,9 @@ bool ar_earlier_has(struct scan_call *call, const struct ar_dir *dir, const char
 			continue;
 		if (ar_scan_statx(call, dir->earlier[i], name, AT_SYMLINK_NOFOLLOW, &stx))
 			continue;
+		/* what the rules left out there is not given */
+		if (ar_filter_hides(call, dir, name, S_ISDIR(stx.stx_mode)))
+			continue;
 		return row->type != DT_DIR || !S_ISDIR(stx.stx_mode);
 	}
 	return false;

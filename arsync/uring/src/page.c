@@ -202,21 +202,34 @@ static int source_row(struct scan_call *call, struct ar_dir *dir, struct writer 
 	const size_t before = w->used;
 	struct ar_row row = { .name_len = len };
 	struct statx stx;
+	bool decided;
 
+	if (ar_filter_hides_early(call, dir, src_name, &decided))
+		return 0;
 	int err = put(w, name, len, &row.name_off);
 	if (err)
 		return err;
 	err = ar_scan_statx(call, side->fd, src_name, AT_SYMLINK_NOFOLLOW, &stx);
+	if (err && !decided && ar_filter_hides(call, dir, src_name, false)) {
+		w->used = before;
+		return 0;
+	}
 	if (err) {
 		err = spoil(call, &row, w->rows, missing_kind(dir, err), AR_OP_STAT, err);
 		if (!err)
 			add_row(w, &row);
 		return err;
 	}
+	const uint32_t problems = call->out->problem_count;
 	if (S_ISLNK(stx.stx_mode))
 		err = source_link(call, dir, w, src_name, &stx, &row);
 	if (err)
 		return err;
+	if (!decided && ar_filter_hides(call, dir, src_name, S_ISDIR(stx.stx_mode))) {
+		call->out->problem_count = problems;
+		w->used = before;
+		return 0;
+	}
 	ar_row_fill(&row, &stx, side->dev, call->scan->flags);
 	if (row.type == DT_DIR && row.flags & AR_ROW_MOUNT &&
 	    call->scan->flags & AR_SCAN_SKIP_MOUNTS &&
@@ -244,6 +257,8 @@ static int source_page(struct scan_call *call, struct ar_dir *dir, uint64_t *off
 	uint32_t flags = dir->begun ? 0 : AR_PAGE_FIRST;
 	int err = open_page(&w, rows);
 
+	if (!err)
+		err = ar_filter_begin(call, dir);
 	for (uint32_t i = 0; i < rows && !err; i++) {
 		uint16_t len;
 		const char *name = ar_name(&side->names, side->at + i, &len);
@@ -377,6 +392,7 @@ int ar_page_pair(struct scan_call *call, struct ar_dir *dir)
 	pair->src_page = src;
 	pair->dst_page = dst;
 	pair->flags = dir->pair_flags;
+	pair->filter = dir->filter_id;
 	if (!dir->begun && !(dir->pair_flags & AR_PAIR_NAMED))
 		out->tally.found_dirs++;
 	dir->begun = true;

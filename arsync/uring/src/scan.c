@@ -45,9 +45,11 @@ void ar_scan_close(ar_scan *scan)
 		ar_dir_free(&scratch->dir);
 		free(scratch->sorter.keys);
 		free(scratch->path.bytes);
+		free(scratch->full.bytes);
 		free(scratch);
 	}
 	ar_earlier_free(scan);
+	ar_filters_free(scan);
 	pthread_mutex_destroy(&scan->lock);
 	free(scan);
 }
@@ -134,6 +136,8 @@ struct task {
 	uint32_t pair_flags;
 	bool loop_is_possible;
 	bool has_dst;		/* worth a look at the destination */
+	bool knows_filter;	/* it is filter's rules, and not what a child of theirs inherits */
+	uint32_t filter;
 };
 
 static bool dir_has_more(const struct ar_dir *dir)
@@ -159,6 +163,8 @@ static int open_and_list(struct scan_call *call, const struct task *task)
 						   SRC, AR_OP_NONE, ELOOP);
 		} else {
 			err = ar_dir_list_source(call, dir);
+			if (!err && !task->knows_filter)
+				err = ar_filter_inherit(call, dir, task->filter);
 		}
 	}
 	if (!err && task->has_dst && call->scan->dst)
@@ -192,6 +198,8 @@ static int scan_directory(struct scan_call *call, const struct task *task, ar_di
 
 	call->pair = call->out->pair_count;
 	dir->pair_flags = task->pair_flags;
+	if (task->knows_filter && !(task->pair_flags & AR_PAIR_IMPLIED))
+		ar_filter_use(call, dir, task->filter);
 	int err = open_and_list(call, task);
 	if (!err && dir->dead)
 		ar_names_clear(&dir->side[SRC].names, KEEP_BYTES);
@@ -218,7 +226,12 @@ static int set_paths(struct scan_call *call, const char *src, size_t src_len, co
 
 int ar_scan_root(ar_scan *scan, struct ar_batch *out, ar_dir **more)
 {
-	const struct task task = { .pair_flags = AR_PAIR_ROOT, .has_dst = true };
+	const struct task task = {
+		.pair_flags = AR_PAIR_ROOT,
+		.has_dst = true,
+		.knows_filter = true,
+		.filter = scan->root_filter,
+	};
 	struct scan_call call;
 	int err;
 
@@ -265,7 +278,11 @@ static int set_named_paths(struct scan_call *call, const char *path, size_t len)
 int ar_scan_names(ar_scan *scan, const char *path, size_t path_len, const char *names,
 		  size_t names_len, const char *alias, uint32_t pair_flags, struct ar_batch *out)
 {
-	const struct task task = { .pair_flags = pair_flags | AR_PAIR_NAMED, .has_dst = true };
+	const struct task task = {
+		.pair_flags = pair_flags | AR_PAIR_NAMED,
+		.has_dst = true,
+		.knows_filter = true,
+	};
 	struct scan_call call;
 	char *src_name = NULL;
 
@@ -341,6 +358,8 @@ static int scan_child(struct scan_call *call, const struct ar_batch *parent,
 		.pair_flags = child->flags & AR_CHILD_DST_OTHER ? AR_PAIR_REPLACE : 0,
 		.loop_is_possible = row->flags & (AR_ROW_MOUNT | AR_ROW_FOLLOWED),
 		.has_dst = child->flags & AR_CHILD_DST_DIR,
+		.knows_filter = child->filter,
+		.filter = child->filter ? child->filter : pair->filter,
 	};
 
 	/* where names could not be looked up, the child may be there for all we know */
@@ -365,7 +384,14 @@ int ar_scan_children(ar_scan *scan, const struct ar_batch *parent, uint32_t firs
 	if (err)
 		return err;
 	while (done < count && !*more && !is_full(&call)) {
-		err = scan_child(&call, parent, &parent->children[first + done], more);
+		struct ar_child *child = &parent->children[first + done];
+
+		err = scan_child(&call, parent, child, more);
+		if (err == AR_FILTER_ASK) {
+			child->flags |= AR_CHILD_ASK;
+			err = 0;
+			break;
+		}
 		if (err)
 			break;
 		done++;

@@ -10,6 +10,7 @@
  *	page.c		names -> the rows of both sides' pages
  *	links.c		which symlinks are seen through
  *	dir.c		a directory opened on both sides
+ *	filter.c	which names the user leaves out
  *	earlier.c	what another source has given already
  *	scan.c		which directories, and what becomes of each
  */
@@ -97,6 +98,8 @@ struct ar_dir {
 	uint32_t pair_flags;
 	bool begun;		/* its first page is written */
 	bool dead;		/* the source could not be looked at at all */
+	const struct ar_filter_table *filter;	/* the rules in force in it, or NULL */
+	uint32_t filter_id;
 	const char *alias;	/* the source's name of the only entry, or NULL */
 	int *earlier;		/* the same directory of each earlier source, or -1 */
 	uint32_t earlier_count;
@@ -108,6 +111,7 @@ struct ar_scratch {
 	struct ar_dir dir;
 	struct ar_sorter sorter;
 	struct ar_path path;	/* of a link that may be seen through */
+	struct ar_path full;	/* the directory that rules are being applied to */
 	char dirents[AR_DIRENT_BYTES] __attribute__((aligned(8)));
 };
 
@@ -123,6 +127,8 @@ struct ar_scan {
 	uint32_t earlier_count;
 	uint32_t flags;
 	const struct ar_rules *acl_rules;	/* of source ACLs, or NULL */
+	struct ar_filter_table **filters;
+	uint32_t filter_count, root_filter;
 	pthread_mutex_t lock;
 	struct ar_scratch *idle;
 };
@@ -148,6 +154,7 @@ static inline bool ar_scan_is_scarce(int err)
 /* true: try again, after a pause that grows */
 bool ar_scan_again(struct scan_call *call, int err, int *tries);
 
+int ar_path_reserve(struct ar_path *path, size_t len);
 int ar_path_set(struct ar_path *path, const char *bytes, size_t len);
 /* appends a component, and the mark of a followed link when asked to */
 int ar_path_push(struct ar_path *path, const char *name, size_t len, bool marked);
@@ -177,6 +184,23 @@ void ar_row_fill(struct ar_row *row, const struct statx *stx, uint64_t dev, uint
 /* the digests of a row; trouble with them is a problem of the row, and 0 */
 int ar_row_digest(struct scan_call *call, struct ar_row *row, int side, int fd, const char *name,
 		  uint32_t index);
+
+/* ---------------------------------------------------------------- filter.c */
+
+#define AR_FILTER_ASK 1		/* no error: the directory has rules of its own to be read */
+
+/* the rules that a directory of these names takes over; 0, or AR_FILTER_ASK */
+int ar_filter_inherit(struct scan_call *call, struct ar_dir *dir, uint32_t parent);
+void ar_filter_use(struct scan_call *call, struct ar_dir *dir, uint32_t id);
+/* to be called before names of the directory are judged */
+int ar_filter_begin(struct scan_call *call, const struct ar_dir *dir);
+/* true: hidden, whatever it is; *decided false: that depends on whether it is a directory */
+bool ar_filter_hides_early(struct scan_call *call, const struct ar_dir *dir, const char *name,
+			   bool *decided);
+bool ar_filter_hides(struct scan_call *call, const struct ar_dir *dir, const char *name,
+		     bool is_dir);
+void ar_filters_free(ar_scan *scan);
+
 /* --------------------------------------------------------------- earlier.c */
 
 /* opens the source directory's namesakes, whose own row then stands for its own */
