@@ -62,6 +62,13 @@ def test_a_directory_with_entries_stays_in_the_way(new: str, arena: Arena) -> No
     assert "dst/z" in result
 
 
+@pytest.mark.parametrize("new", [name for name in NODES if name != "empty directory"])
+def test_what_is_in_the_way_is_seen_before_anything_is_made(new: str, arena: Arena) -> None:
+    """Nothing is made beside a directory that stays: not even the time of its parent moves."""
+    world = {"src": {"x": NODES[new]}, "dst": {"x": {"kept": File()}}}
+    arena.run(Tree(world), "-a", "src/x", "dst/", code=23)
+
+
 def test_what_only_the_destination_has_stays(arena: Arena) -> None:
     """Without --delete extra entries are left as they are."""
     world = {"src": {"a": File(b"a")}, "dst": {"b": File(b"b"), "d": {"c": File()}}}

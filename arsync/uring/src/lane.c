@@ -447,6 +447,21 @@ static bool leave_big(struct ar_lane *lane, const struct ar_pair *pair, struct a
 	return true;
 }
 
+/* whether a directory with entries keeps the change's place; then it has failed */
+static bool is_blocked(struct ar_lane *lane, struct folder *folder, struct ar_change *change)
+{
+	const struct ar_page *page = ar_src_page(lane->batch, folder->pair);
+	int op, err;
+
+	if (!(change->why & AR_WHY_TYPE))
+		return false;
+	err = ar_place_check(folder->dst_fd, ar_row_name(page, &ar_rows(page)[change->src_row]),
+			     &op);
+	if (err)
+		ar_change_failed(lane, folder, change, err, op, 1);
+	return err;
+}
+
 static void run_folder(struct ar_lane *lane, uint32_t index)
 {
 	struct folder *folder = &lane->folders[index];
@@ -464,7 +479,7 @@ static void run_folder(struct ar_lane *lane, uint32_t index)
 	for (uint32_t i = 0; i < pair->change_count; i++) {
 		if (change[i].state != AR_STATE_PLANNED)
 			continue;
-		if (leave_big(lane, pair, &change[i]))
+		if (is_blocked(lane, folder, &change[i]) || leave_big(lane, pair, &change[i]))
 			continue;
 		if (ar_stopped(lane))
 			change[i].state = AR_STATE_SKIPPED;

@@ -217,6 +217,8 @@ void ar_temp_name(struct ar_lane *lane, char *out);
  * exchanged and removed, a directory only when it is empty (-ENOTEMPTY).
  */
 int ar_place(int temp_fd, const char *temp, int dir_fd, const char *name, bool is_dir, int *op);
+/* -ENOTEMPTY where ar_place would find such a directory: asked before anything is copied */
+int ar_place_check(int dir_fd, const char *name, int *op);
 
 /* ------------------------------------------------------------------- attr.c */
 struct attr_target {		/* what gets attributes, and whose they are */

@@ -36,6 +36,16 @@ static int directory_is_empty(int dir_fd, const char *name)
 	return empty;
 }
 
+int ar_place_check(int dir_fd, const char *name, int *op)
+{
+	struct stat st;
+
+	if (sys_fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) || !S_ISDIR(st.st_mode))
+		return 0;
+	*op = AR_OP_RMDIR;
+	return directory_is_empty(dir_fd, name) ? 0 : -ENOTEMPTY;
+}
+
 /* puts temp where an entry of another type stands, and removes that one */
 static int exchange(int temp_fd, const char *temp, int dir_fd, const char *name, bool old_is_dir)
 {
