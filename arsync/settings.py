@@ -8,6 +8,7 @@ destination keeps times.
 from __future__ import annotations
 
 import os
+import resource
 from dataclasses import dataclass
 from typing import Final
 
@@ -41,6 +42,18 @@ SCAN_THREADS_A_CORE: Final = 4
 SYNC_LANES_A_CORE: Final = 4
 """Without a ring, threads are the only depth there is."""
 
+_SHARED_FDS: Final = 6
+"""Descriptors that all threads share: the roots, --temp-dir, two spools, one that comes and goes."""
+_LANE_FDS: Final = 10
+"""Of a lane with one file: ring, parent, three of the directory, two of the file, a pipe, one."""
+_SCAN_FDS: Final = 4
+"""Of a thread that walks: both directories, and what is looked at beside them."""
+
+_USUAL_FDS: Final = 3
+"""Open before a run: the standard streams."""
+_PLENTY_FDS: Final = 1 << 20
+"""More than any number of threads holds."""
+
 _METHODS: Final = {
     "reflink": Method.REFLINK,
     "copy_file_range": Method.COPY_RANGE,
@@ -73,13 +86,30 @@ class EngineChoice:
 def choose_run_engine(options: EngineOptions) -> EngineChoice:
     """Choose the engine by asking the kernel, and the number of threads by the cores allowed.
 
+    Where few descriptors are allowed there are fewer threads: each holds some while it waits for
+    more, so too many of them would wait for each other.
+
     Raises: NotSupportedError when --engine=uring is asked for and there is no ring.
     """
     cores = len(os.sched_getaffinity(0))
     ring, note = _has_ring(options)
-    lanes = options.cpu_count or (cores if ring else cores * SYNC_LANES_A_CORE)
-    scan_threads = options.scan_threads or cores * SCAN_THREADS_A_CORE
+    half = (_count_free_descriptors() - _SHARED_FDS) // 2
+    most_lanes, most_scan_threads = max(1, half // _LANE_FDS), max(1, half // _SCAN_FDS)
+    lanes = cores if ring else cores * SYNC_LANES_A_CORE
+    lanes = options.cpu_count or min(lanes, most_lanes)
+    scan_threads = options.scan_threads or min(cores * SCAN_THREADS_A_CORE, most_scan_threads)
     return EngineChoice(ring=ring, note=note, lanes=lanes, scan_threads=scan_threads)
+
+
+def _count_free_descriptors() -> int:
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if limit == resource.RLIM_INFINITY:
+        limit = _PLENTY_FDS
+    try:
+        used = sum(int(fd) < limit for fd in os.listdir("/proc/self/fd"))
+    except OSError:  # no /proc, or no descriptor for it
+        used = _USUAL_FDS
+    return limit - used
 
 
 def _has_ring(options: EngineOptions) -> tuple[bool, str]:

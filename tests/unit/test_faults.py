@@ -158,7 +158,7 @@ def test_descriptors_run_out_while_many_are_in_flight(tmp_path: Path) -> None:
     assert_same(src, dst)
 
 
-@pytest.mark.parametrize("limit", [40, 64])
+@pytest.mark.parametrize("limit", [20, 24, 40, 64])
 def test_a_really_low_limit_of_descriptors(tmp_path: Path, engine: str, limit: int) -> None:
     """With hardly any descriptors the run is slow, and ends well."""
     src, dst = tmp_path / "src", tmp_path / "dst"

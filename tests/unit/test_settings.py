@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -73,6 +74,26 @@ def test_numbers_of_threads_that_are_given_are_taken() -> None:
     """Both, on whichever engine."""
     options = EngineOptions(engine="sync", cpu_count=3, scan_threads=5)
     assert choose_run_engine(options) == EngineChoice(False, "", 3, 5)
+
+
+@pytest.mark.parametrize("engine", ["auto", "sync"])
+def test_few_descriptors_make_few_threads(engine: str) -> None:
+    """Threads that hold some while they wait for more would wait for each other."""
+
+    def choose() -> list[list[int]]:
+        chosen = []
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        for free in (15, 60):
+            limit = len(os.listdir("/proc/self/fd")) + free
+            resource.setrlimit(resource.RLIMIT_NOFILE, (limit, most))
+            one = choose_run_engine(EngineOptions(engine=engine))
+            chosen.append([one.lanes, one.scan_threads])
+        return chosen
+
+    cores = len(os.sched_getaffinity(0))
+    few, more = in_child(choose)
+    assert few == [1, 1]
+    assert more == [2 if engine == "sync" else min(2, cores), min(6, 4 * cores)]
 
 
 def test_without_a_ring_auto_takes_plain_calls_and_says_why() -> None:
