@@ -156,7 +156,8 @@ static uint32_t put_path(struct ar_page *page, size_t used, const struct ar_reco
 
 	page->path_off = (uint32_t)used;
 	page->path_len = record->path_len;
-	memcpy(at, record->path, record->path_len);
+	if (record->path_len)
+		memcpy(at, record->path, record->path_len);
 	memset(at + record->path_len, 0, 8);
 	return (uint32_t)ar_round8(used + record->path_len + 1);
 }
