@@ -194,25 +194,34 @@ def test_control_characters_of_a_message_are_escaped(
     assert capsys.readouterr().err == "arsync: cannot open 'a\\#033[31m\\#012b\\#377'\n"
 
 
-@pytest.mark.parametrize("word", ["--help", "--version"])
-def test_a_full_standard_output_is_an_error(word: str) -> None:
-    """What cannot be printed is not silently lost, be it more than the buffer holds or less."""
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_full_standard_output_is_an_error(unbuffered: str) -> None:
+    """What cannot be printed is not silently lost, be it written at once or at the end."""
     with open("/dev/full", "w") as full:
-        command = [sys.executable, "-m", "arsync", word]
         result = subprocess.run(
-            command, stdout=full, stderr=subprocess.PIPE, text=True, check=False
+            [sys.executable, "-m", "arsync", "--version"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
+            text=True,
+            check=False,
         )
     assert result.returncode == 11
     assert result.stderr == "arsync: cannot write to standard output: No space left on device\n"
 
 
-@pytest.mark.parametrize("word", ["--help", "--version"])
-def test_a_reader_that_leaves_is_no_reason_to_say_anything(word: str) -> None:
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_reader_that_leaves_is_no_reason_to_say_anything(unbuffered: str) -> None:
     """`arsync --help | true` prints nothing on standard error."""
     read_end, write_end = os.pipe()
     os.close(read_end)
-    command = [sys.executable, "-m", "arsync", word]
-    result = subprocess.run(command, stdout=write_end, stderr=subprocess.PIPE, check=False)
+    result = subprocess.run(
+        [sys.executable, "-m", "arsync", "--help"],
+        stdout=write_end,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
+        check=False,
+    )
     os.close(write_end)
     assert (result.returncode, result.stderr) == (11, b"")
 
