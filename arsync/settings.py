@@ -43,7 +43,7 @@ SYNC_LANES_A_CORE: Final = 4
 """Without a ring, threads are the only depth there is."""
 
 _SHARED_FDS: Final = 6
-"""Descriptors that all threads share: the roots, --temp-dir, two spools, one that comes and goes."""
+"""Descriptors of all threads: the roots, --temp-dir, two spools, one that comes and goes."""
 _LANE_FDS: Final = 10
 """Of a lane with one file: ring, parent, three of the directory, two of the file, a pipe, one."""
 _SCAN_FDS: Final = 4
