@@ -13,7 +13,13 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
-from arsync.cli.messages import say, say_bug, use_utf8
+from arsync.cli.messages import (
+    drop_output,
+    open_missing_streams,
+    say,
+    say_bug,
+    use_utf8,
+)
 from arsync.errors import (
     ArsyncError,
     FileError,
@@ -48,6 +54,7 @@ def run(words: Sequence[str]) -> int:
     Args:
         words: the arguments without the program's name.
     """
+    open_missing_streams()
     use_utf8()
     try:
         code = _dispatch(words)
@@ -118,18 +125,11 @@ def _closed(code: int) -> int:
     try:
         sys.stdout.flush()
     except BrokenPipeError:
-        _drop_output()
+        drop_output()
         return code or FileError.exit_code
     except OSError as error:
-        _drop_output()
+        drop_output()
         if code == 0:
             say(f"cannot write to standard output: {error.strerror}")
         return code or FileError.exit_code
     return code
-
-
-def _drop_output() -> None:
-    """Point standard output at nothing, or the interpreter complains about it while it exits."""
-    null_fd = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null_fd, sys.stdout.fileno())
-    os.close(null_fd)

@@ -10,7 +10,7 @@ import sys
 import threading
 from collections.abc import Sequence
 
-from arsync.cli.messages import flush_shown, say, show
+from arsync.cli.messages import flush_told, say, tell
 from arsync.errors import escaped
 from arsync.model import Progress
 from arsync.progress import LiveView
@@ -57,13 +57,13 @@ class Terminal:
             if self._view:
                 self._view.write("\n".join(lines))
             else:
-                show("\n".join(lines) + "\n")
+                tell("\n".join(lines) + "\n")
 
     def same_line(self, text: str) -> None:
         r"""Print text that begins with `\r` and may lack its newline, at once."""
         with self._lock:
-            show(text)
-            flush_shown()
+            tell(text)
+            flush_told()
 
     def complain(self, text: str) -> None:
         """Print a message, on standard error unless a view shares the terminal with it."""

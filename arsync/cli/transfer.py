@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 from arsync.cli.fold import Folded
+from arsync.cli.messages import flush_told
 from arsync.cli.tellers import EventTeller, LogTeller, Teller, TextTeller
 from arsync.errors import ArsyncError, Interrupted
 from arsync.model import Change, Problem, Progress, Report
@@ -72,6 +73,7 @@ class _Audience:
         """Tell everybody the result."""
         for teller in self._tellers:
             teller.end(report)
+        flush_told()
 
     def _changes(self, changes: Iterator[Change], src: bytes = b"") -> None:
         batch = list(changes)

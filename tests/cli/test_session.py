@@ -21,6 +21,7 @@ from tests.requirements import need_unprivileged
 ROOT = Path(__file__).parents[2]
 TEMPORARY = re.compile(r"\.arsync\.[0-9a-f]{24}\..+")
 SLOWLY = "--bwlimit=256k"
+LOST = "arsync: cannot write to standard output: {}; copying goes on\n"
 
 
 @pytest.fixture
@@ -114,14 +115,60 @@ def test_two_runs_at_once_into_one_destination_both_succeed(where: Path) -> None
     assert temporary_names(where) == []
 
 
-def test_a_reader_that_goes_away_ends_the_run_without_a_word(where: Path) -> None:
-    """`arsync -v SRC DST | head -1` prints no traceback."""
+def test_a_reader_that_goes_away_does_not_end_the_copy(where: Path) -> None:
+    """`arsync -v SRC DST | head -1` copies everything, says so once, and succeeds as rsync does."""
     reader, writer = os.pipe()
     os.close(reader)
     process = start(where, "-v", "src/", "dst", stdout=writer)
     os.close(writer)
     code, _, err = finish(process)
-    assert (code, err) == (11, "")
+    assert (code, err) == (0, LOST.format("Broken pipe"))
+    assert same(where)
+
+
+@pytest.mark.parametrize("option", ["-v", "--json", "--stats", "--progress"])
+def test_a_full_standard_output_does_not_end_the_copy(where: Path, option: str) -> None:
+    """Whatever is printed, and whether it is noticed at a line or only at the end."""
+    full_fd = os.open("/dev/full", os.O_WRONLY)
+    process = start(where, option, "src/", "dst", stdout=full_fd)
+    os.close(full_fd)
+    code, _, err = finish(process)
+    assert (code, err) == (0, LOST.format("No space left on device"))
+    assert same(where)
+
+
+@pytest.mark.parametrize(
+    ("closed", "said"),
+    [(">&-", LOST.format("Bad file descriptor")), (">&- 2>&-", ""), ("<&- >&- 2>&-", "")],
+)
+def test_streams_that_are_closed_from_the_start_harm_nothing(
+    where: Path, closed: str, said: str
+) -> None:
+    """No file of the copy gets the number of one and is written into."""
+    command = f'exec "$0" -m arsync -av src/ dst {closed}'
+    ran = subprocess.run(
+        ["sh", "-c", command, sys.executable],
+        cwd=where,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "LC_ALL": "C.UTF-8"},
+        capture_output=True,
+        check=False,
+    )
+    assert (ran.returncode, ran.stdout, ran.stderr.decode()) == (0, b"", said)
+    assert same(where)
+
+
+def test_a_full_standard_error_does_not_change_the_exit_code(where: Path) -> None:
+    """A message that nobody takes is no bug."""
+    with open("/dev/full", "wb") as full:
+        ran = subprocess.run(
+            [sys.executable, "-m", "arsync", "-a", "src/", "missing", "dst"],
+            cwd=where,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stderr=full,
+            check=False,
+        )
+    assert ran.returncode == 23
+    assert same(where)
 
 
 def test_bwlimit_limits(where: Path) -> None:
