@@ -32,6 +32,8 @@ _ECHO_COLUMNS: Final = 2
 """Left free in each line: the terminal's own ^C there must not wrap, or a line is never erased."""
 
 _SMOOTHING_S: Final = 3.0
+_FILE_BYTES: Final = 65536
+"""What opening and closing a file costs, in bytes that pass in the time: 50 µs at 1.3 GB/s."""
 _GAP: Final = "  "
 _BAR_MOST: Final = 40
 _BAR_LEAST: Final = 10
@@ -60,7 +62,7 @@ class Meter:
         self._progress = Progress()
         self._seen_s = clock_s()
         self._bytes_per_s = 0.0
-        self._files_per_s = 0.0
+        self._work_per_s = 0.0
 
     def update(self, progress: Progress) -> None:
         """Take a moment of the run; the rates lean towards it the more, the longer it took."""
@@ -70,12 +72,12 @@ class Meter:
         if span_s <= 0:
             return
         weight = 1 - math.exp(-span_s / _SMOOTHING_S)
-        if not (self._bytes_per_s or self._files_per_s):
+        if not self._work_per_s:
             weight = 1.0
-        moved = (new.moved_bytes - old.moved_bytes) / span_s
-        ended = (new.done_files - old.done_files) / span_s
-        self._bytes_per_s += weight * (moved - self._bytes_per_s)
-        self._files_per_s += weight * (ended - self._files_per_s)
+        moved = new.moved_bytes - old.moved_bytes
+        work = _work(new.done_files, new.moved_bytes) - _work(old.done_files, old.moved_bytes)
+        self._bytes_per_s += weight * (moved / span_s - self._bytes_per_s)
+        self._work_per_s += weight * (work / span_s - self._work_per_s)
 
     def lines(self, width: int) -> list[str]:
         """Return what is to be shown now, in lines of at most `width` columns."""
@@ -86,27 +88,31 @@ class Meter:
         return rows
 
     def eta_s(self) -> float | None:
-        """Return the time left, the longer of what bytes and files say; None while unknown."""
+        """Return the time left; None while unknown.
+
+        Bytes and files are one sum of work: an estimate from either alone is absurd while large
+        files keep every lane busy and no small one ends, or the other way round.
+        """
         if not self._progress.exact:
             return None
         counts = self._progress.counts
-        left = (
-            (max(counts.plan_bytes - counts.moved_bytes, 0), self._bytes_per_s),
-            (max(counts.plan_files - counts.done_files, 0), self._files_per_s),
+        left = _work(
+            max(counts.plan_files - counts.done_files, 0),
+            max(counts.plan_bytes - counts.moved_bytes, 0),
         )
-        if any(amount and per_s < 1e-3 for amount, per_s in left):
+        if left and self._work_per_s < 1e-3:
             return None
-        return max((amount / per_s for amount, per_s in left if amount), default=0.0)
+        return left / self._work_per_s if left else 0.0
 
     def _share(self) -> float | None:
-        """Return the part of the work that is done, from bytes and files alike."""
+        """Return the part of the work that is done, of bytes and files in one sum."""
         counts = self._progress.counts
         if not self._progress.exact or not counts.plan_files:
             return None
-        parts = [min(counts.done_files / counts.plan_files, 1.0)]
-        if counts.plan_bytes:
-            parts.append(min(counts.moved_bytes / counts.plan_bytes, 1.0))
-        return sum(parts) / len(parts)
+        done = _work(
+            min(counts.done_files, counts.plan_files), min(counts.moved_bytes, counts.plan_bytes)
+        )
+        return done / _work(counts.plan_files, counts.plan_bytes)
 
     def _cells(self) -> list[str]:
         elapsed_s = self._progress.elapsed_s + self._clock_s() - self._seen_s
@@ -136,6 +142,10 @@ class Meter:
         if self._progress.phase:
             cells.append(self._progress.phase)
         return cells
+
+
+def _work(files: int, byte_count: int) -> int:
+    return byte_count + files * _FILE_BYTES
 
 
 class LiveView:

@@ -71,9 +71,21 @@ def test_exact_totals_bring_share_and_estimate() -> None:
     assert "copied 100 of 1,000 files" in text
     assert "500 MB of 1.00 GB" in text
     assert "50.0 MB/s" in text
-    assert meter.eta_s() == pytest.approx(90)  # 900 files at 10 a second; bytes alone say 10
-    assert "1:30 left" in text
-    assert "30 %" in text
+    assert meter.eta_s() == pytest.approx(11.04, abs=0.01)  # bytes alone say 10, files alone 90
+    assert "0:12 left" in text
+    assert "47 %" in text
+
+
+def test_large_files_before_many_small_ones_do_not_spoil_the_estimate() -> None:
+    """No file has ended yet, then one did: bytes alone move, and the estimate stays in seconds."""
+    meter = Meter(Clock())
+    plan = {"plan_files": 20_008, "plan_bytes": 1_600_000_000 + 20_000}
+    for second in range(1, 4):
+        done = {"done_files": second // 3, "moved_bytes": 366_000_000 * second}
+        meter.update(moment(second, exact=True, **plan, **done))
+        eta_s = meter.eta_s()
+        assert eta_s is not None
+        assert 4 < eta_s < 10
 
 
 def test_estimate_of_nothing_left_is_zero() -> None:
