@@ -124,6 +124,7 @@ def resolve(
 def _find(operand: bytes, options: SyncOptions) -> _Source | Problem:
     try:
         followed = _names_content(operand) or options.links.copy_links
+        followed |= options.links.copy_dirlinks and os.path.isdir(operand)
         path_stat = os.stat(operand) if followed else os.lstat(operand)
         if _names_content(operand) and not stat.S_ISDIR(path_stat.st_mode):
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
@@ -263,23 +264,36 @@ def _join(found: Sequence[_Source], alias: bytes | None, *, recursive: bool) -> 
 
 
 def _is_covered(source: _Source, before: Sequence[_Source], after: Sequence[_Source]) -> bool:
-    """Tell whether the walk of another source of the same root comes to this one."""
-    for other in (*before, *after):
-        depth = len(other.names)
-        if other.root != source.root or not depth or source.names[:depth] != other.names:
-            continue
-        if depth < len(source.names) or other in before:
-            return True
-    return False
+    """Tell whether the walk of another source of the same root comes to this one.
+
+    Of one name twice the first counts, but a directory rather than a symlink to it.
+    """
+    return any(
+        _comes_to(other, source) and (other in before or not _comes_to(source, other))
+        for other in (*before, *after)
+        if other.root == source.root and not other.is_whole
+    )
+
+
+def _comes_to(walked: _Source, other: _Source) -> bool:
+    """Tell whether the walk of one makes the other at the destination, or what replaces it."""
+    depth = min(len(walked.names), len(other.names))
+    if walked.names[:depth] != other.names[:depth]:
+        return False
+    if len(walked.names) > depth:  # the other may be a symlink that its path leads through
+        return not other.is_dir
+    return walked.is_dir or (walked.names == other.names and not other.is_dir)
 
 
 def _start(source: _Source, alias: bytes | None) -> Start:
     if source.is_whole:
         return Whole()
     above, name = source.names[:-1], source.names[-1]
+    # without -R the content of a directory is a root of its own
+    follow = _names_content(source.operand)
     if not above:
-        return Named(b"", (name,), alias, with_own=source.with_root)
-    return Chain(above, Named(b"/".join(above), (name,), alias), source.with_root)
+        return Named(b"", (name,), alias, with_own=source.with_root, follow=follow)
+    return Chain(above, Named(b"/".join(above), (name,), alias, follow=follow), source.with_root)
 
 
 _NAMES_AT_ONCE: Final = 100_000
@@ -288,6 +302,8 @@ _NAMES_AT_ONCE: Final = 100_000
 def _add_start(starts: tuple[Start, ...], start: Start) -> tuple[Start, ...]:
     last = starts[-1]
     if not (isinstance(last, Named) and isinstance(start, Named) and last.path == start.path):
+        return (*starts, start)
+    if last.follow or start.follow:
         return (*starts, start)
     if len(last.names) >= _NAMES_AT_ONCE:
         return (*starts, start)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from arsync.diff import diff
@@ -40,13 +40,15 @@ class Named:
         names: in it; one that is missing is a problem of the batch.
         alias: what the only name is called at the destination.
         with_own: the directory itself gets its attributes, too.
-        implied: the names are directories on the way, which no filter rule hides.
+        follow: the only name stands for its directory where it is a symlink to one.
+        implied: it is a directory on the way, which no filter rule hides.
     """
 
     path: bytes
     names: tuple[bytes, ...]
     alias: bytes | None = None
     with_own: bool = False
+    follow: bool = False
     implied: bool = False
 
 
@@ -56,7 +58,8 @@ class Chain:
 
     Args:
         above: names of directories, each in the one before, the first in the root; each is made
-            at the destination with its attributes, and nothing else in it is looked at.
+            at the destination with its attributes, and nothing else in it is looked at. One that
+            is a symlink is made as the directory that it leads to.
         end: what is walked, in the last one.
         with_root: the root gets its attributes, too.
     """
@@ -247,13 +250,14 @@ class Walk:
                 parent = made[way]
             else:
                 if parent:
-                    self._push([_End(parent, chain.end)])
+                    self._push([_End(parent, replace(chain.end, path=parent.src_path))])
 
     def _scan_link(
         self, way: tuple[bytes, ...], parent: Batch | None, *, with_own: bool
     ) -> Batch | None:
         """Make one directory on the way; None where the source has no directory there."""
-        step = Named(b"/".join(way[:-1]), way[-1:], with_own=with_own, implied=True)
+        path = parent.src_path if parent else b""
+        step = Named(path, way[-1:], with_own=with_own, follow=True, implied=True)
         batch, _ = self._scan_one([_End(parent, step) if parent else step])
         if not batch.child_count:
             return None
@@ -279,7 +283,11 @@ class Walk:
         if isinstance(task, _End):
             task = task.start
         if isinstance(task, Named):
-            self._scanner.scan_names(batch, task.path, task.names, task.alias, implied=task.implied)
+            if task.follow:
+                name, implied = task.names[0], task.implied
+                self._scanner.scan_through(batch, task.path, name, implied=implied)
+            else:
+                self._scanner.scan_names(batch, task.path, task.names, task.alias)
             if task.with_own:
                 batch.own_directory()
         elif isinstance(task, Whole):

@@ -81,6 +81,7 @@ class _Lib:
     AR_PAIR_ROOT: int
     AR_PAIR_FINISH: int
     AR_PAIR_TOUCHED: int
+    AR_PAIR_FOLLOW: int
     AR_PAIR_IMPLIED: int
     AR_CHILD_ASK: int
     AR_FILTER_INCLUDE: int

@@ -147,6 +147,12 @@ class Batch:
         self.raw.pairs[0].flags |= lib.AR_PAIR_ROOT
 
     @property
+    def src_path(self) -> bytes:
+        """Return the first directory's path, where a component that ends in NUL is a link."""
+        page = ffi.cast("struct ar_page *", self.raw.src + self.raw.pairs[0].src_page)
+        return bytes(ffi.buffer(ffi.cast("char *", page) + page.path_off, page.path_len))
+
+    @property
     def pair_count(self) -> int:
         """Count the directories, or pages of them."""
         return int(self.raw.pair_count)

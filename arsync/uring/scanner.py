@@ -135,28 +135,34 @@ class Scanner:
         return _giant(more)
 
     def scan_names(
-        self,
-        batch: Batch,
-        path: bytes,
-        names: Sequence[bytes],
-        alias: bytes | None = None,
-        *,
-        implied: bool = False,
+        self, batch: Batch, path: bytes, names: Sequence[bytes], alias: bytes | None = None
     ) -> None:
         """Scan only these names of the directory at path.
 
         Args:
-            path: below both roots, empty for the roots themselves.
+            path: below both roots, empty for the roots themselves; a component that ends in NUL is
+                a link of the source that is followed.
             alias: what the only name is called at the destination.
-            implied: they are directories on the way of -R, which no filter rule hides.
         Raises: OutOfDescriptors, OutOfMemoryError.
         """
-        flags = lib.AR_PAIR_IMPLIED if implied else 0
         joined = b"".join(name + b"\0" for name in names)
         target = ffi.NULL if alias is None else ffi.new("char[]", alias)
         _check(
+            lib.ar_scan_names(self._raw, path, len(path), joined, len(joined), target, 0, batch.raw)
+        )
+
+    def scan_through(self, batch: Batch, path: bytes, name: bytes, *, implied: bool) -> None:
+        """Scan one name of the directory at path; a link to a directory stands for that.
+
+        Args:
+            path: as for `scan_names`.
+            implied: it is a directory on the way of -R, which no filter rule hides.
+        Raises: OutOfDescriptors, OutOfMemoryError.
+        """
+        flags = lib.AR_PAIR_FOLLOW | (lib.AR_PAIR_IMPLIED if implied else 0)
+        _check(
             lib.ar_scan_names(
-                self._raw, path, len(path), joined, len(joined), target, flags, batch.raw
+                self._raw, path, len(path), name, len(name), ffi.NULL, flags, batch.raw
             )
         )
 

@@ -153,6 +153,51 @@ def test_relative_copies_only_the_way_to_its_sources(arena: Arena) -> None:
     assert "dst/a/not this" not in result
 
 
+THROUGH_LINKS = Tree(
+    {
+        "src": {
+            "a": Dir({"f": File(b"f")}, mode=0o710),
+            "l": Symlink("a"),
+            "up": Symlink("."),
+            "out": Symlink("../other"),
+        },
+        "other": {"g": File(b"g")},
+    }
+)
+
+
+@pytest.mark.parametrize(
+    "operands",
+    [
+        ["src/l/f"],
+        ["src/l/"],
+        ["src/l/."],
+        ["src/l"],
+        ["src/./l/f"],
+        ["src/up/"],
+        ["src/up/up/l/f"],
+        ["src/out/g", "src/up/a/f"],
+        ["src/l", "src/l/f"],
+        ["src/l/f", "src/l"],
+        ["src/l", "src/l/"],
+    ],
+)
+@pytest.mark.parametrize("options", ["-aR", "-aRK", "-aRH"])
+def test_relative_makes_directories_of_links_on_the_way(
+    operands: list[str], options: str, arena: Arena
+) -> None:
+    """A symlink that the path leads through lands as the directory that it leads to."""
+    arena.run(THROUGH_LINKS, options, *operands, "dst")
+
+
+@pytest.mark.parametrize("options", ["-aRL", "-aRk"])
+def test_relative_through_links_that_are_followed_anyway(options: str, arena: Arena) -> None:
+    """With -L and -k, too, the path leads through its symlinks."""
+    result = arena.run(THROUGH_LINKS, options, "src/l/f", "src/out", "dst")
+    assert "dst/src/l/f" in result
+    assert "dst/src/out/g" in result
+
+
 def test_relative_with_a_leading_dot_takes_that_directory_along(arena: Arena) -> None:
     """With -R the dot of ./src is a directory on the way: DST gets its metadata."""
     world = Tree({"src": {"f": File(b"f")}, "dst": Dir(mode=0o755)}, Dir(mode=0o711))

@@ -1,9 +1,9 @@
 /*
  * links.c - which symlinks the options see through, on either side.
  *
- * On the source's side (-L, -k, --copy-unsafe-links) a link may lead anywhere: the
- * user said so.  On the destination's (-K) it must lead to a directory below the
- * destination, or it counts as the link that it is.
+ * On the source's side (-L, -k, --copy-unsafe-links, a path of -R) a link may lead
+ * anywhere: the user said so.  On the destination's (-K) it must lead to a directory
+ * below the destination, or it counts as the link that it is.
  */
 #include "scan.h"
 
@@ -55,14 +55,24 @@ static long path_depth(const struct ar_path *path)
 	return depth;
 }
 
-enum link_verdict ar_link_judge(struct scan_call *call, const struct ar_side *side,
-				const char *name, const char *target, struct statx *stx, int *err)
+/* -k sees through links to directories everywhere, a path of -R through its own */
+static bool follows_dirlinks(const struct scan_call *call, const struct ar_dir *dir)
 {
+	const uint32_t flags = call->scan->flags;
+
+	return dir->pair_flags & AR_PAIR_FOLLOW ||
+	       (flags & AR_SCAN_COPY_DIRLINKS && !(flags & AR_SCAN_COPY_LINKS));
+}
+
+enum link_verdict ar_link_judge(struct scan_call *call, const struct ar_dir *dir, const char *name,
+				const char *target, struct statx *stx, int *err)
+{
+	const struct ar_side *side = &dir->side[SRC];
 	const uint32_t flags = call->scan->flags;
 	bool unsafe = false;
 	struct statx seen;
 
-	if (flags & AR_SCAN_COPY_DIRLINKS && !(flags & AR_SCAN_COPY_LINKS) &&
+	if (follows_dirlinks(call, dir) &&
 	    !ar_scan_statx(call, side->fd, name, 0, &seen) && S_ISDIR(seen.stx_mode)) {
 		*stx = seen;
 		return LINK_FOLLOWED;

@@ -178,7 +178,7 @@ static int source_link(struct scan_call *call, struct ar_dir *dir, struct writer
 	if (err)
 		return spoil(call, row, w->rows, missing_kind(dir, err), AR_OP_READLINK, err);
 	const char *target = (const char *)page_start(w) + row->link_off;
-	switch (ar_link_judge(call, side, name, target, stx, &err)) {
+	switch (ar_link_judge(call, dir, name, target, stx, &err)) {
 	case LINK_KEPT:
 		return 0;
 	case LINK_FOLLOWED:

@@ -356,7 +356,9 @@ static int scan_child(struct scan_call *call, const struct ar_batch *parent,
 	const struct ar_row *row = &ar_rows(ar_src_page(parent, pair))[child->row];
 	struct task task = {
 		.pair_flags = child->flags & AR_CHILD_DST_OTHER ? AR_PAIR_REPLACE : 0,
-		.loop_is_possible = row->flags & (AR_ROW_MOUNT | AR_ROW_FOLLOWED),
+		/* above a link that -R leads through nothing is entered */
+		.loop_is_possible = row->flags & (AR_ROW_MOUNT | AR_ROW_FOLLOWED) &&
+				    !(pair->flags & AR_PAIR_FOLLOW),
 		.has_dst = child->flags & AR_CHILD_DST_DIR,
 		.knows_filter = child->filter,
 		.filter = child->filter ? child->filter : pair->filter,

@@ -224,9 +224,8 @@ enum link_verdict { LINK_KEPT, LINK_FOLLOWED, LINK_DANGLING, LINK_UNSAFE };
  * What the options make of the symlink name in the source directory.  FOLLOWED:
  * stx is the target's now.  DANGLING: -errno in *err.
  */
-enum link_verdict ar_link_judge(struct scan_call *call, const struct ar_side *side,
-				const char *name, const char *target, struct statx *stx,
-				int *err);
+enum link_verdict ar_link_judge(struct scan_call *call, const struct ar_dir *dir, const char *name,
+				const char *target, struct statx *stx, int *err);
 /* -K: true when the link leads to a directory of the destination, which stx is then */
 bool ar_link_is_dst_dir(struct scan_call *call, const struct ar_side *side, const char *name,
 			size_t len, struct statx *stx);
