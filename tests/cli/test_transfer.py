@@ -121,6 +121,21 @@ def test_stats_are_rsyncs_table(where: Path) -> None:
     assert "Total transferred file size: 16 bytes\n" in text
 
 
+@pytest.mark.parametrize("existing", [False, True])
+def test_a_long_directory_is_one_directory(where: Path, existing: bool) -> None:
+    """It is read in pages of 1,024 names, which nobody is to count."""
+    long = where / "long"
+    long.mkdir()
+    for number in range(2500):
+        (long / str(number)).touch()
+    if existing:
+        (where / "dst/long").mkdir(parents=True)
+    ran = run_arsync(["-a", "--json", "long", "dst"], cwd=where)
+    counts = json.loads(ran.stdout.splitlines()[-1])["counts"]
+    new = 0 if existing else 1
+    assert (counts["found_dirs"], counts["new_dirs"], counts["done_dirs"]) == (1, new, new)
+
+
 def test_progress_without_a_terminal_is_rsyncs(where: Path) -> None:
     """--progress has a line for each file, --info=progress2 one for the run; -n has none."""
     each = arsync(where, "--progress", "src/", "dst").stdout

@@ -267,7 +267,7 @@ static int run_node(struct ar_lane *lane, struct folder *folder, struct ar_chang
 		return err;
 	case AR_CHANGE_LINK:
 		err = ar_node_link(lane, folder, change, op);
-		lane->tally.done_links += !err;
+		lane->tally.done_links += !err && change->why;
 		if (err != 1)
 			return err;
 		if (S_ISREG(row->mode))
@@ -326,7 +326,9 @@ static void settle(struct ar_lane *lane, struct folder *folder)
 
 	if (!folder->open || !folder->issued || folder->active)
 		return;
-	bool is_new = ar_makes_dir(folder->pair), staged = folder->staged;
+	/* a long directory is many pairs, and one directory */
+	bool is_first = ar_src_page(lane->batch, folder->pair)->flags & AR_PAGE_FIRST;
+	bool is_new = ar_makes_dir(folder->pair) && is_first, staged = folder->staged;
 	int err = ar_folder_close(lane, folder, &op);
 	if (err) {
 		ar_change_failed(lane, folder, NULL, err, op, 1);
