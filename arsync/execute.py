@@ -11,7 +11,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 
@@ -208,7 +208,9 @@ class Lanes:
     def counts(self) -> Counts:
         """Return the sums over all lanes, as they are at this moment."""
         with self._lock:
-            return sum_tallies([*self._sums, *(one.tally for one in self._executors)])
+            counts = sum_tallies([*self._sums, *(one.tally for one in self._executors)])
+            # A lane knows only files of its own; those that all lanes copy are open here.
+            return replace(counts, in_flight=counts.in_flight + len(self._copying))
 
     # ------------------------------------------------------------------- a lane
 

@@ -15,7 +15,7 @@ from typing import Protocol
 
 from arsync import __version__
 from arsync.cli.messages import StandardOutput
-from arsync.cli.terminal import Terminal, is_watched
+from arsync.cli.terminal import Terminal, is_dumb, is_watched
 from arsync.errors import FileError, describe
 from arsync.events import EventWriter
 from arsync.itemize import LineFormat, escape_name, is_shown
@@ -84,8 +84,11 @@ class TextTeller:
         if output.out_format is not None and not output.quiet:
             self._format = LineFormat(output.out_format, keep_bits(sync_options.preserve))
         self._watched = is_watched() and not output.quiet
-        self._live = self._watched and output.live_view
+        wants_view = self._watched and output.live_view
+        self._live = wants_view and not is_dumb()
         self._rsync_progress = 0 if self._live or output.quiet else output.progress_level
+        if wants_view and not self._live:
+            self._rsync_progress = self._rsync_progress or 2  # a line is all it can draw again
         if sync_options.write.dry_run:
             self._rsync_progress = 0
         self._terminal = Terminal(live=self._live, level=output.human_readable)

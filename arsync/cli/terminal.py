@@ -6,6 +6,7 @@ the view shows is progress.py's.
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 from collections.abc import Sequence
@@ -15,7 +16,7 @@ from arsync.errors import escaped
 from arsync.model import Progress
 from arsync.progress import LiveView
 
-__all__ = ["Terminal", "is_watched"]
+__all__ = ["Terminal", "is_dumb", "is_watched"]
 
 VIEW_AFTER_S = 0.3
 """A run that ends sooner needs no view, and need not import rich (50 ms)."""
@@ -24,6 +25,11 @@ VIEW_AFTER_S = 0.3
 def is_watched() -> bool:
     """Tell whether somebody sits at standard output."""
     return sys.stdout.isatty()
+
+
+def is_dumb() -> bool:
+    """Tell whether the terminal cannot move its cursor up, as Emacs's shell and some consoles."""
+    return os.environ.get("TERM", "").lower() in ("", "dumb", "unknown")
 
 
 class Terminal:

@@ -1,5 +1,6 @@
 """A session of a new user: what a person types and does, against the real process."""
 
+import json
 import os
 import pty
 import re
@@ -33,7 +34,9 @@ def where(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def start(where: Path, *words: str, stdout: int = subprocess.PIPE) -> subprocess.Popen[bytes]:
+def start(
+    where: Path, *words: str, stdout: int = subprocess.PIPE, term: str = "xterm"
+) -> subprocess.Popen[bytes]:
     """Start the program in a directory."""
     return subprocess.Popen(
         [sys.executable, "-m", "arsync", *words],
@@ -41,7 +44,7 @@ def start(where: Path, *words: str, stdout: int = subprocess.PIPE) -> subprocess
         stdin=subprocess.DEVNULL,
         stdout=stdout,
         stderr=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "LC_ALL": "C.UTF-8", "TERM": "xterm"},
+        env={**os.environ, "PYTHONPATH": str(ROOT), "LC_ALL": "C.UTF-8", "TERM": term},
     )
 
 
@@ -187,11 +190,29 @@ def test_the_live_view_leaves_room_for_the_echo_of_ctrl_c(where: Path) -> None:
     assert "copied 40 files" in shown
 
 
-def watched(where: Path, columns: int) -> str:
+def test_a_dumb_terminal_gets_rsyncs_line_for_the_run(where: Path) -> None:
+    """A view cannot be drawn there, and silence until the end is no progress."""
+    shown = watched(where, 80, "dumb")
+    assert shown.count("\r") > 5
+    assert "100%" in shown
+    assert "copied 40 files" in shown
+    assert "━" not in shown
+
+
+def test_files_that_all_lanes_share_are_in_flight(where: Path) -> None:
+    """A big file belongs to no lane, and is counted all the same."""
+    (where / "src/big").write_bytes(bytes(64 << 20))
+    code, out, _ = finish(start(where, "--json", "--bwlimit=96M", "src/big", "dst"))
+    events = [json.loads(line) for line in out.splitlines()]
+    numbers = [event["counts"]["in_flight"] for event in events if event["event"] == "progress"]
+    assert (code, max(numbers)) == (0, 1)
+
+
+def watched(where: Path, columns: int, term: str = "xterm") -> str:
     """Return what a run prints on a terminal, without its escape sequences."""
     control, terminal = pty.openpty()
     ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
-    process = start(where, SLOWLY, "src/", "dst", stdout=terminal)
+    process = start(where, SLOWLY, "src/", "dst", stdout=terminal, term=term)
     os.close(terminal)
     shown = b""
     while piece := read_terminal(control):
