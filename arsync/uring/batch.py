@@ -201,6 +201,8 @@ class Batch:
             changes = self._changes_of(first, count)
             if unchanged:
                 changes = _with_unchanged(page, changes, index, left_alone)
+            else:  # a further name of a file may have turned out to be as good as it can be
+                changes = (change for change in changes if change.why)
             yield from _entries(page, changes, aux)
 
     def problems(self) -> Iterator[Problem]:

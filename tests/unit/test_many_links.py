@@ -104,6 +104,22 @@ def test_a_link_that_is_refused(tmp_path: Path, engine: str, what: str) -> None:
     assert_same(src, dst)
 
 
+def test_names_beyond_a_full_inode_stay(tmp_path: Path, engine: str) -> None:
+    """They are names of a second file already: a further run changes nothing."""
+    src, dst = tmp_path / "src", tmp_path / "dst"
+    make(Tree({"a": File(b"content"), **{name: HardLink("a") for name in "bcdefg"}}), src)
+    with fault(Op.LINK, Action.ERROR, errno.EMLINK, skip=3):
+        run(src, dst, **single(engine))
+    before = {name: os.lstat(dst / name) for name in "abcdefg"}
+    assert len({one.st_ino for one in before.values()}) == 2
+    with fault(Op.LINK, Action.ERROR, errno.EMLINK, count=1):
+        ran = run(src, dst, **single(engine))
+    assert (ran.code, ran.problems) == (0, [])
+    assert ran.changes == {}
+    assert (ran.report.counts.done_files, ran.report.counts.done_links) == (0, 0)
+    assert {name: os.lstat(dst / name) for name in "abcdefg"} == before
+
+
 def test_where_no_link_is_possible(tmp_path: Path, engine: str) -> None:
     """EPERM, as filesystems without hard links answer: each name becomes a copy."""
     src, dst = tmp_path / "src", tmp_path / "dst"

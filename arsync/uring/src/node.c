@@ -172,9 +172,10 @@ static bool is_up_to_date(struct ar_lane *lane, const struct folder *folder,
 }
 
 static int link_over(struct ar_lane *lane, int first_fd, const char *first_name,
-		     struct folder *folder, const struct ar_row *row, int *op)
+		     struct folder *folder, struct ar_change *change, int *op)
 {
 	const struct ar_page *page = ar_src_page(lane->batch, folder->pair);
+	const struct ar_row *row = &ar_rows(page)[change->src_row];
 	const char *name = ar_row_name(page, row);
 	char temp[AR_TEMP_MAX];
 	struct stat first, old;
@@ -190,8 +191,10 @@ static int link_over(struct ar_lane *lane, int first_fd, const char *first_name,
 		return sys_link(first_fd, first_name, folder->dst_fd, name);
 	if (err)
 		return err;
-	if (first.st_dev == old.st_dev && first.st_ino == old.st_ino)
+	if (first.st_dev == old.st_dev && first.st_ino == old.st_ino) {
+		change->why &= ~AR_WHY_LINK;
 		return 0;
+	}
 	ar_temp_name(lane, temp);
 	err = sys_link(first_fd, first_name, folder->dst_fd, temp);
 	if (err)
@@ -203,7 +206,7 @@ static int link_over(struct ar_lane *lane, int first_fd, const char *first_name,
 	return 0;
 }
 
-static int link_to(struct ar_lane *lane, struct folder *folder, const struct ar_row *row,
+static int link_to(struct ar_lane *lane, struct folder *folder, struct ar_change *change,
 		   const char *path, size_t len, int *op)
 {
 	char first_name[NAME_MAX + 1];
@@ -212,7 +215,7 @@ static int link_to(struct ar_lane *lane, struct folder *folder, const struct ar_
 	*op = AR_OP_OPEN_TARGET;
 	if (fd < 0)
 		return fd;
-	int err = link_over(lane, fd, first_name, folder, row, op);
+	int err = link_over(lane, fd, first_name, folder, change, op);
 	close(fd);
 	return err;
 }
@@ -236,6 +239,23 @@ static bool succeed(struct ar_lane *lane, const struct folder *folder,
 				  err, path, len, &lane->successor);
 }
 
+/*
+ * A name beyond a full inode that is one of another up-to-date file, as a run before
+ * has left it, cannot be better: it stays, and what comes after it is linked to it.
+ */
+static bool may_stay(const struct ar_change *change, int err)
+{
+	return err == -EMLINK && change->why == AR_WHY_LINK;
+}
+
+static void stay(struct ar_lane *lane, struct ar_change *change)
+{
+	if (lane->successor)
+		ar_successor_made(lane->batch->dst_root->successors, lane->successor);
+	lane->successor = NULL;
+	change->why = 0;
+}
+
 int ar_node_link(struct ar_lane *lane, struct folder *folder, struct ar_change *change, int *op)
 {
 	const struct ar_page *page = ar_src_page(lane->batch, folder->pair);
@@ -250,11 +270,14 @@ int ar_node_link(struct ar_lane *lane, struct folder *folder, struct ar_change *
 					&heir);
 		if (err)
 			return err;
-		err = link_to(lane, folder, row, heir.path ? heir.path : first,
+		err = link_to(lane, folder, change, heir.path ? heir.path : first,
 			      heir.path ? heir.len : change->aux_len, op);
 		free(heir.path);
 		if (!is_refused(err))
 			return err;
 	} while (!succeed(lane, folder, change, ar_row_name(page, row), &heir, err));
-	return 1;
+	if (!may_stay(change, err))
+		return 1;
+	stay(lane, change);
+	return 0;
 }
