@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tests.compat.arena import Arena
-from tests.kit import Dir, Fifo, File, Symlink, Tree
+from tests.kit import Dir, Fifo, File, Symlink, Tree, make
+from tests.kit.programs import run_arsync
 
 SRC = {"src": {"f": File(b"f"), "d": {"g": File(b"g")}}, "other": {"h": File(b"h")}}
 
@@ -254,3 +255,22 @@ def test_a_name_that_looks_like_an_option_follows_two_dashes(arena: Arena) -> No
     """After -- a name that starts with a dash is a source."""
     result = arena.run(Tree({"-rf": File(b"x"), "dst": {}}), "-a", "--", "-rf", "dst")
     assert "dst/-rf" in result
+
+
+@pytest.mark.parametrize("sources", [["one/", "two/"], ["one/f", "two/f"], ["one/f", "two/"]])
+@pytest.mark.parametrize("options", ["-a", "-an"])
+def test_a_directory_after_a_file_of_its_name_is_an_error(
+    sources: list[str], options: str, arena: Arena
+) -> None:
+    """Unlike rsync, which copies the directory alone, arsync says which entry it left out."""
+    make(Tree({"one": {"f": File(b"f")}, "two": {"f": {"g": File(b"g")}}, "dst": {}}), arena.place)
+    ran = run_arsync([f"--engine={arena.engine}", options, *sources, "dst"], cwd=arena.place)
+    assert ran.code == 23
+    assert ran.stderr == b"arsync: cannot create the directory 'dst/f': Not a directory\n"
+    assert (arena.place / "dst" / "f").is_file() == (options == "-a")
+
+
+def test_a_file_after_a_directory_of_its_name_is_left_out(arena: Arena) -> None:
+    """The directory counts, wherever the file stands."""
+    world = Tree({"one": {"f": {"g": File(b"g")}}, "two": {"f": File(b"f")}, "dst": {}})
+    assert "dst/f/g" in arena.run(world, "-a", "one/", "two/", "dst")

@@ -3,7 +3,8 @@
  *
  * A scan may be told of sources that were copied before it.  Of a name which one
  * of them has too, only directories go on: what is in both is merged, and the
- * directory itself keeps what the earlier source gave it.
+ * directory itself keeps what the earlier source gave it.  A directory that comes
+ * after a file of its name is a problem: the file is there already.
  *
  * Source: rsync(1), the first of two equal names in the transfer wins.
  */
@@ -102,8 +103,8 @@ void ar_earlier_close(struct ar_dir *dir)
 	dir->self_is_given = false;
 }
 
-bool ar_earlier_has(struct scan_call *call, const struct ar_dir *dir, const char *name, size_t len,
-		    const struct ar_row *row)
+int ar_earlier_has(struct scan_call *call, const struct ar_dir *dir, const char *name, size_t len,
+		   const struct ar_row *row)
 {
 	struct statx stx;
 
@@ -117,7 +118,9 @@ bool ar_earlier_has(struct scan_call *call, const struct ar_dir *dir, const char
 		/* what the rules left out there is not given */
 		if (ar_filter_hides(call, dir, name, S_ISDIR(stx.stx_mode)))
 			continue;
-		return row->type != DT_DIR || !S_ISDIR(stx.stx_mode);
+		if (row->type != DT_DIR)
+			return 1;
+		return S_ISDIR(stx.stx_mode) ? 0 : -ENOTDIR;
 	}
-	return false;
+	return 0;
 }

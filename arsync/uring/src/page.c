@@ -237,8 +237,16 @@ static int source_row(struct scan_call *call, struct ar_dir *dir, struct writer 
 		w->used = before;
 		return 0;
 	}
-	if (dir->earlier && ar_earlier_has(call, dir, name, len, &row))
-		row.flags |= AR_ROW_BAD;
+	if (dir->earlier) {
+		int taken = ar_earlier_has(call, dir, name, len, &row);
+
+		row.flags |= taken ? AR_ROW_BAD : 0;
+		if (taken < 0)
+			err = ar_batch_add_problem(call->out, call->pair, w->rows,
+						   AR_PROBLEM_FAILED, DST, AR_OP_MKDIR, taken);
+		if (err)
+			return err;
+	}
 	if (!(row.flags & AR_ROW_BAD)) {
 		/* a directory's own are in its page: here, ctime says that they moved */
 		if (row.type != DT_DIR)

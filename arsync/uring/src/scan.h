@@ -206,9 +206,9 @@ void ar_filters_free(ar_scan *scan);
 /* opens the source directory's namesakes, whose own row then stands for its own */
 int ar_earlier_open(struct scan_call *call, struct ar_dir *dir);
 void ar_earlier_close(struct ar_dir *dir);
-/* true: the entry of this name came from an earlier source */
-bool ar_earlier_has(struct scan_call *call, const struct ar_dir *dir, const char *name, size_t len,
-		    const struct ar_row *row);
+/* 1: the entry of this name came from an earlier source; -ENOTDIR: it is in a directory's way */
+int ar_earlier_has(struct scan_call *call, const struct ar_dir *dir, const char *name, size_t len,
+		   const struct ar_row *row);
 void ar_earlier_free(ar_scan *scan);
 
 /* ------------------------------------------------------------------ page.c */
