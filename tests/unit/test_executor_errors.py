@@ -12,14 +12,16 @@ import pytest
 
 from arsync.errors import FileError, OutOfMemoryError
 from arsync.model import Op
+from arsync.options import ARCHIVE
 from arsync.settings import choose_run_engine, make_settings
 from arsync.uring.executor import Executor, Limit
 from arsync.uring.faults import FOREVER, Action, fault, passes
 from arsync.uring.rules import Identity, Rules
 from arsync.uring.scanner import Root
 from tests.kit import File, Pattern, Tree, assert_same, make
-from tests.kit.children import in_child
+from tests.kit.children import NOBODY, become_nobody, in_child
 from tests.kit.syncing import BIG, open_descriptors, options_of, run, single
+from tests.requirements import need_root, need_unprivileged
 
 pytestmark = pytest.mark.usefixtures("no_litter")
 
@@ -70,3 +72,31 @@ def test_a_lane_without_memory_is_said_as_such(tmp_path: Path) -> None:
             return [str(raised.value), open_descriptors() - before]
 
     assert in_child(ask) == ["out of memory for the buffers of a lane", 0]
+
+
+@pytest.mark.parametrize("size", [3, BIG + 1], ids=["small", "big"])
+def test_in_place_of_a_file_that_its_owner_may_not_write(
+    tmp_path: Path, engine: str, size: int
+) -> None:
+    """--inplace: the owner's file is written whatever its mode, somebody else's is not."""
+    need_root()
+    need_unprivileged()
+    src, dst = tmp_path / "src", tmp_path / "dst"
+    make(Tree({name: File(Pattern(size), mode=0o444) for name in ("ours", "theirs")}), src)
+    make(Tree({name: File(b"old", mode=0o444, mtime_ns=1) for name in ("ours", "theirs")}), dst)
+    for path in (dst, dst / "ours"):
+        os.chown(path, NOBODY, NOBODY)
+    for directory in (tmp_path, *tmp_path.parents[:-2]):
+        os.chmod(directory, os.stat(directory).st_mode | 0o011)
+    before = os.lstat(dst / "ours").st_ino
+
+    def copy() -> list[object]:
+        become_nobody()
+        ran = run(src, dst, ARCHIVE, engine=engine, inplace=True)
+        return [ran.code, [(os.fsdecode(path), op, error) for path, op, error in ran.failed]]
+
+    assert in_child(copy) == [23, [["theirs", Op.OPEN_TARGET, errno.EACCES]]]
+    assert os.lstat(dst / "ours").st_ino == before
+    assert (dst / "ours").read_bytes() == (src / "ours").read_bytes()
+    assert os.lstat(dst / "ours").st_mode & 0o7777 == 0o444
+    assert (dst / "theirs").read_bytes() == b"old"

@@ -88,13 +88,9 @@ static int create_target(struct ar_lane *lane, struct ar_big *big, int *op)
 	*op = AR_OP_CREATE;
 	big->dst_dir_fd = big->folder.dst_fd;
 	if (big->in_place) {
-		struct stat st;
-		big->dst_fd = sys_open(*op, big->dst_dir_fd, name, flags | O_NONBLOCK,
-				       big->want.mode & 0700);
-		if (big->dst_fd < 0)
-			return big->dst_fd;
-		int err = sys_fstat(big->dst_fd, &st);
-		return err || S_ISREG(st.st_mode) ? err : -EEXIST;	/* put there meanwhile */
+		*op = AR_OP_OPEN_TARGET;
+		big->dst_fd = ar_open_in_place(big->dst_dir_fd, name, O_RDWR, big->want.mode & 0700);
+		return AR_MIN(big->dst_fd, 0);
 	}
 	if (lane->cfg.temp_dir_fd >= 0 && !big->reread)
 		big->dst_dir_fd = lane->cfg.temp_dir_fd;

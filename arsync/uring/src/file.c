@@ -70,22 +70,10 @@ static mode_t create_mode(const struct ar_lane *lane, const struct job *job)
 	return want->mode & (ours ? 0777 : 0700);
 }
 
-static int create_in_place(struct job *job)
+/* what a failure to open the destination is called */
+static int create_op(const struct ar_lane *lane, const struct job *job)
 {
-	const char *name = ar_row_name(job->page, job->row);
-	int dir_fd = job->folder->dst_fd;
-	int flags = O_WRONLY | O_CREAT | O_NOFOLLOW | O_NONBLOCK;
-	int fd = sys_open(AR_OP_CREATE, dir_fd, name, flags, job->want.mode & 0700);
-	struct stat st;
-
-	if (fd < 0)
-		return fd;
-	int err = sys_fstat(fd, &st);
-	if (!err && !S_ISREG(st.st_mode))
-		err = -EEXIST;	/* put there since it was compared */
-	if (err)
-		close(fd);
-	return err ? err : fd;
+	return in_place(lane, job) ? AR_OP_OPEN_TARGET : AR_OP_CREATE;
 }
 
 /* -S wins: what is allocated would not be a hole */
@@ -101,7 +89,8 @@ static int create(struct ar_lane *lane, struct job *job)
 	job->dst_dir_fd = job->folder->dst_fd;
 	job->temp[0] = '\0';
 	if (in_place(lane, job)) {
-		job->dst_fd = create_in_place(job);
+		job->dst_fd = ar_open_in_place(job->dst_dir_fd, made_name(job), O_WRONLY,
+					       job->want.mode & 0700);
 	} else {
 		if (!job->folder->staged) {
 			if (lane->cfg.temp_dir_fd >= 0)
@@ -290,7 +279,7 @@ static void complete(struct ar_lane *lane, struct job *job, size_t buffered, int
 		return;
 	}
 	if (job->dst_fd < 0 && (err = create(lane, job))) {
-		failed(lane, job, err, AR_OP_CREATE, 1);
+		failed(lane, job, err, create_op(lane, job), 1);
 		return;
 	}
 	if (buffered) {
@@ -335,7 +324,7 @@ static int try_share(struct ar_lane *lane, struct job *job)
 		return 0;
 	int err = job->dst_fd < 0 ? create(lane, job) : 0;
 	if (err) {
-		failed(lane, job, err, AR_OP_CREATE, 1);
+		failed(lane, job, err, create_op(lane, job), 1);
 		return 1;
 	}
 	if (job->sparse && method != AR_METHOD_REFLINK)
@@ -396,7 +385,7 @@ static bool pass_on(struct ar_lane *lane, struct job *job, size_t got)
 	int err = job->dst_fd < 0 ? create(lane, job) : 0;
 
 	if (err) {
-		failed(lane, job, err, AR_OP_CREATE, 1);
+		failed(lane, job, err, create_op(lane, job), 1);
 		return false;
 	}
 	err = ar_write_data(lane, job->dst_fd, job->buf, got, job->off, in_place(lane, job),

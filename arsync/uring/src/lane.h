@@ -217,6 +217,11 @@ void ar_temp_name(struct ar_lane *lane, char *out);
  * exchanged and removed, a directory only when it is empty (-ENOTEMPTY).
  */
 int ar_place(int temp_fd, const char *temp, int dir_fd, const char *name, bool is_dir, int *op);
+/*
+ * Opens a regular file to be written where it is, made with mode where it is missing.
+ * One that its owner may not write is made writable for the moment, as rsync does it.
+ */
+int ar_open_in_place(int dir_fd, const char *name, int access, mode_t mode);
 /* -ENOTEMPTY where ar_place would find such a directory: asked before anything is copied */
 int ar_place_check(int dir_fd, const char *name, int *op);
 

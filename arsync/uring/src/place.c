@@ -90,3 +90,38 @@ int ar_place(int temp_fd, const char *temp, int dir_fd, const char *name, bool i
 	}
 	return exchange(temp_fd, temp, dir_fd, name, old_is_dir);
 }
+
+static int open_in_spite_of_mode(int dir_fd, const char *name, int flags)
+{
+	struct stat st;
+
+	if (sys_fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) || !S_ISREG(st.st_mode) ||
+	    st.st_uid != geteuid())
+		return -EACCES;
+	if (fchmodat(dir_fd, name, (st.st_mode & 07777) | 0600, AT_SYMLINK_NOFOLLOW))
+		return -EACCES;
+	int fd = sys_open(AR_OP_CREATE, dir_fd, name, flags & ~O_CREAT, 0);
+	if (fd >= 0)	/* what is open stays writable */
+		(void)sys_fchmod(fd, st.st_mode & 07777);
+	else
+		(void)fchmodat(dir_fd, name, st.st_mode & 07777, AT_SYMLINK_NOFOLLOW);
+	return fd;
+}
+
+int ar_open_in_place(int dir_fd, const char *name, int access, mode_t mode)
+{
+	int flags = access | O_CREAT | O_NOFOLLOW | O_NONBLOCK;
+	int fd = sys_open(AR_OP_CREATE, dir_fd, name, flags, mode);
+	struct stat st;
+
+	if (fd == -EACCES)
+		fd = open_in_spite_of_mode(dir_fd, name, flags);
+	if (fd < 0)
+		return fd;
+	int err = sys_fstat(fd, &st);
+	if (!err && !S_ISREG(st.st_mode))
+		err = -EEXIST;	/* put there since it was compared */
+	if (err)
+		close(fd);
+	return err ? err : fd;
+}
