@@ -77,6 +77,11 @@ def keeps_times(options: list[str]) -> bool:
     return "--no-times" not in options and ("-a" in options or "-t" in options)
 
 
+def keeps_perms(options: list[str]) -> bool:
+    """Tell whether the options ask for modes."""
+    return "--no-perms" not in options and ("-a" in options or "-p" in options)
+
+
 @st.composite
 def calls(draw: st.DrawFn, tree: Tree) -> Call:
     """Draw a call that copies this tree, which is called `src`."""
@@ -95,6 +100,9 @@ def calls(draw: st.DrawFn, tree: Tree) -> Call:
         further.remove("-U")
     if "-X" in further and {"-k", "-L", "--copy-unsafe-links"}.intersection(further):
         # rsync gives what it reached through a link the attributes of the link itself.
+        further.remove("-X")
+    if "-X" in further and not keeps_perms([*mode, *further]):
+        # rsync gives a directory whose attributes it changed the source's mode, without -p too.
         further.remove("-X")
     if "-K" in further and {"-k", "-L"}.intersection(further):
         # rsync cannot set the mode of a file that it reached through a link that -K kept.
