@@ -286,6 +286,7 @@ def stats_table(report: Report, level: int = 1) -> str:
     )
     made = (counts.new_files, counts.new_dirs, counts.new_symlinks, counts.new_specials)
     read, shared = _read_and_shared(report)
+    literal = 0 if report.dry_run else read
     whole = counts.plan_bytes if report.dry_run else sum(counts.method_bytes)  # with holes
     lines = [
         f"Number of files: {_by_type(found, level)}",
@@ -294,7 +295,7 @@ def stats_table(report: Report, level: int = 1) -> str:
         f"Number of regular files transferred: {grouped(report.copied_files, level)}",
         f"Total file size: {human(counts.found_bytes, level)} bytes",
         f"Total transferred file size: {human(whole, level)} bytes",
-        f"Literal data: {human(read, level)} bytes",
+        f"Literal data: {human(literal, level)} bytes",
         f"Matched data: {human(shared, level)} bytes",
         *(f"Time of {escaped(name)}: {took:.3f} seconds" for name, took in report.phases),
         f"Total bytes sent: {human(read, level)}",
@@ -321,9 +322,11 @@ def totals(report: Report, level: int = 1) -> str:
 
 
 def _read_and_shared(report: Report) -> tuple[int, int]:
-    """Return the bytes that were moved, and those that a reflink shares instead."""
+    """Return the bytes that were moved, holes too, and those that a reflink shares instead."""
+    if report.dry_run:
+        return report.copied_bytes, 0  # what a run would move
     shared = sum(use.bytes for use in report.methods if use.method.name == "REFLINK")
-    return max(report.copied_bytes - shared, 0), shared
+    return sum(report.counts.method_bytes) - shared, shared
 
 
 def _by_type(numbers: Sequence[int], level: int) -> str:

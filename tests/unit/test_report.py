@@ -461,6 +461,25 @@ def test_totals_are_rsyncs_last_lines(tmp_path: Path) -> None:
     assert totals(Report(counts=counts, elapsed_s=2.0, dry_run=True), 2).startswith("sent 50.00K")
 
 
+def test_holes_are_literal_data_and_a_dry_run_has_none() -> None:
+    """As rsync counts: a hole is data that was read, and -n reads nothing."""
+    counts = Counts(
+        found_bytes=5003,
+        plan_bytes=5003,
+        done_bytes=3,
+        hole_bytes=5000,
+        method_files=(0, 0, 0, 0, 2, 0),
+        method_bytes=(0, 0, 0, 0, 5003, 0),
+    )
+    ran = stats_table(Report(counts=counts))
+    assert "Literal data: 5,003 bytes" in ran
+    assert "Total bytes sent: 5,003" in ran
+    assert "speedup is 1.00" in totals(Report(counts=counts))
+    planned = stats_table(Report(counts=counts, dry_run=True))
+    assert "Literal data: 0 bytes" in planned
+    assert "Total transferred file size: 5,003 bytes" in planned
+
+
 def test_lines_of_progress_are_rsyncs() -> None:
     """Lines that rsync 3.5.0 printed, made from the numbers in them."""
     whole = FileProgress(
