@@ -70,6 +70,11 @@ def __getattr__(name: str) -> Any:
     return value
 
 
+def __dir__() -> list[str]:
+    """List the public names, those that nobody has asked for yet among them."""
+    return list(__all__)
+
+
 class _Package(ModuleType):
     """Let `arsync.sync` be the function, whoever has imported the module of that name before."""
 

@@ -140,7 +140,7 @@ fish:  arsync completion fish | source      in config.fish
 
 
 @click.command("completion", help=HELP)
-@click.argument("shell", type=click.Choice(SHELLS))
+@click.argument("shell", metavar="SHELL", type=click.Choice(SHELLS))
 def command(shell: str) -> int:
     """Print the completion script of a shell."""
     show(_completer(shell).source() + "\n")

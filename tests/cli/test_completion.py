@@ -118,6 +118,15 @@ def test_each_shell_has_a_script(shell: str) -> None:
     assert arsync(_ARSYNC_COMPLETE=f"{shell}_source").stdout == printed.stdout
 
 
+def test_another_shell_is_refused_by_its_name() -> None:
+    """The message names the argument and the shells there are."""
+    refused = arsync("completion", "foo")
+    assert refused.returncode == 1
+    assert refused.stderr == (
+        "arsync: invalid value for 'SHELL': 'foo' is not one of 'bash', 'zsh', 'fish'\n"
+    )
+
+
 def test_the_script_of_bash_is_well_formed() -> None:
     """It is read without a word, also where unset names are errors."""
     need_command("bash")

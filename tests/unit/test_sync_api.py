@@ -74,6 +74,7 @@ def test_sync_is_the_function() -> None:
 def test_every_public_name_is_there() -> None:
     """And any other is an AttributeError."""
     assert all(getattr(arsync, name) for name in arsync.__all__)
+    assert dir(arsync) == sorted(arsync.__all__)
     with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
         _ = arsync.nothing
 
