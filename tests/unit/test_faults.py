@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import tempfile
 import traceback
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -302,6 +303,26 @@ def test_without_permission(tmp_path: Path, engine: str) -> None:
     assert (dst / "dir" / "f").read_bytes() == b"f"
     assert (dst / "dir").stat().st_mode & 0o7777 == 0o555
     assert not (dst / "closed").exists()
+
+
+def test_a_directory_that_cannot_be_read_is_made(tmp_path: Path, engine: str) -> None:
+    """With -X too, as by rsync; it is one problem, and nothing follows from it."""
+    need_root()
+    need_unprivileged()
+    let_everybody_pass(tmp_path)
+    src, dst = tmp_path / "src", tmp_path / "dst"
+    make(Tree({"q": {"shut": Dir({"f": File(b"f")}, mode=0o711)}, "f": File(b"f")}), src)
+    dst.mkdir()
+    os.chown(dst, 65534, 65534)
+
+    def work() -> object:
+        become_nobody()
+        ran = run(src, dst, replace(ARCHIVE, xattrs=True), engine=engine)
+        return [ran.code, [[path.decode(), error] for path, _, error in ran.failed]]
+
+    assert in_child(work) == [23, [["q/shut", errno.EACCES]]]
+    assert (dst / "q" / "shut").stat().st_mode & 0o7777 == 0o711
+    assert os.listdir(dst / "q" / "shut") == []
 
 
 @pytest.mark.parametrize("op", [Op.READ, Op.WRITE])

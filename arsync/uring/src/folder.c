@@ -138,7 +138,13 @@ static int open_source(struct ar_lane *lane, struct folder *folder, int *op)
 	*op = AR_OP_OPEN_DIR;
 	folder->src_fd = ar_open_beneath(lane->batch->src_root, ar_page_str(page, page->path_off),
 					 page->path_len, O_RDONLY | O_DIRECTORY);
-	return AR_MIN(folder->src_fd, 0);
+	/* the scan has said so; it is made all the same, with what is known of it */
+	if (folder->src_fd == -EACCES && (page->flags & AR_PAGE_PARTIAL) &&
+	    !has_work_of_its_own(lane, folder->pair))
+		folder->src_fd = -1;
+	else if (folder->src_fd < 0)
+		return folder->src_fd;
+	return 0;
 }
 
 /*
