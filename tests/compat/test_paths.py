@@ -274,3 +274,14 @@ def test_a_file_after_a_directory_of_its_name_is_left_out(arena: Arena) -> None:
     """The directory counts, wherever the file stands."""
     world = Tree({"one": {"f": {"g": File(b"g")}}, "two": {"f": File(b"f")}, "dst": {}})
     assert "dst/f/g" in arena.run(world, "-a", "one/", "two/", "dst")
+
+
+@pytest.mark.parametrize("options", ["-aK", "-aKn"])
+def test_a_link_that_leads_out_of_the_destination_stays(options: str, arena: Arena) -> None:
+    """With -K it is neither followed nor replaced: what belongs there is an error."""
+    world = {
+        "src": {"data": {"f": File(b"f")}},
+        "vol": {},
+        "dst": {"data": Symlink("../vol"), "to nothing": Symlink("../nowhere")},
+    }
+    arena.run(Tree(world), options, "src/", "dst", code=23)

@@ -177,7 +177,7 @@ def test_attributes_of_followed_entries_are_their_targets(tmp_path: Path) -> Non
 def test_a_link_to_a_directory_stands_for_it_within_the_destination(
     tmp_path: Path, openat2: bool
 ) -> None:
-    """-K: only where it leads to a directory of the destination, relative or absolute."""
+    """-K: relative or absolute; where it leads to one outside, that is a problem."""
     make(Tree({name: {"x": File(), "new": {"y": File()}} for name in "abcdef"}), tmp_path / "src")
     make(Tree({"d": {"x": File()}}), tmp_path / "outside")
     tree = {
@@ -198,15 +198,19 @@ def test_a_link_to_a_directory_stands_for_it_within_the_destination(
         flags = RECURSE | lib.AR_SCAN_KEEP_DIRLINKS
         with Scanner(tmp_path / "src", tmp_path / "dst", flags) as scanner:
             batches = scanner.walk()
-        assert not problems_of(batches)
+        problems = problems_of(batches)
+        assert [(one.name, one.side, one.err) for one in problems] == [
+            (b"c", 1, errno.EXDEV),
+            (b"e", 1, errno.EXDEV),
+        ]
         page = batches[0].pair.dst
         assert page
         assert {row.name: (row.type, row.flags) for row in page.rows} == {
             b"a": (DT_DIR, FOLLOWED),
             b"b": (DT_DIR, FOLLOWED),
-            b"c": (DT_LNK, 0),
+            b"c": (0, BAD),
             b"d": (DT_LNK, 0),
-            b"e": (DT_LNK, 0),
+            b"e": (0, BAD),
             b"f": (DT_DIR, 0),
         }
         return [

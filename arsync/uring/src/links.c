@@ -3,7 +3,8 @@
  *
  * On the source's side (-L, -k, --copy-unsafe-links, a path of -R) a link may lead
  * anywhere: the user said so.  On the destination's (-K) it must lead to a directory
- * below the destination, or it counts as the link that it is.
+ * below the destination; one to a directory elsewhere is a problem, any other counts
+ * as the link that it is.
  */
 #include "scan.h"
 
@@ -94,20 +95,20 @@ static int open_dst_dir(struct scan_call *call, const struct ar_path *path)
 	return ar_open_beneath(call->scan->dst, path->bytes, path->len, O_PATH | O_DIRECTORY);
 }
 
-bool ar_link_is_dst_dir(struct scan_call *call, const struct ar_side *side, const char *name,
-			size_t len, struct statx *stx)
+int ar_link_is_dst_dir(struct scan_call *call, const struct ar_side *side, const char *name,
+		       size_t len, struct statx *stx)
 {
 	struct ar_path *path = &call->scratch->path;
 	struct statx seen;
 
 	if (!(call->scan->flags & AR_SCAN_KEEP_DIRLINKS))
-		return false;
+		return 0;
 	if (ar_path_set(path, side->path.bytes, side->path.len) ||
 	    ar_path_push(path, name, len, true))
-		return false;
+		return 0;
 	int fd = open_dst_dir(call, path);
 	if (fd < 0)
-		return false;
+		return fd == -EXDEV ? fd : 0;
 	int err = ar_scan_statx(call, fd, "", AT_EMPTY_PATH, &seen);
 	close(fd);
 	if (!err)

@@ -323,9 +323,16 @@ static int dest_row(struct scan_call *call, struct ar_side *side, struct writer 
 		return ar_batch_add_problem(call->out, call->pair, src_index, AR_PROBLEM_FAILED,
 					    DST, AR_OP_STAT, err);
 	}
-	if (S_ISLNK(stx.stx_mode) && src->type == DT_DIR &&
-	    ar_link_is_dst_dir(call, side, name, src->name_len, &stx))
-		row.flags |= AR_ROW_FOLLOWED;
+	if (S_ISLNK(stx.stx_mode) && src->type == DT_DIR)
+		err = ar_link_is_dst_dir(call, side, name, src->name_len, &stx);
+	if (err < 0) {	/* neither followed nor replaced */
+		row.flags = AR_ROW_BAD;
+		add_row(w, &row);
+		return ar_batch_add_problem(call->out, call->pair, src_index, AR_PROBLEM_FAILED,
+					    DST, AR_OP_OPEN_DIR, err);
+	}
+	row.flags |= err ? AR_ROW_FOLLOWED : 0;
+	err = 0;
 	if (S_ISLNK(stx.stx_mode))
 		err = read_link(w, side->fd, name, &row);
 	if (err == -ENOMEM)

@@ -226,9 +226,12 @@ enum link_verdict { LINK_KEPT, LINK_FOLLOWED, LINK_DANGLING, LINK_UNSAFE };
  */
 enum link_verdict ar_link_judge(struct scan_call *call, const struct ar_dir *dir, const char *name,
 				const char *target, struct statx *stx, int *err);
-/* -K: true when the link leads to a directory of the destination, which stx is then */
-bool ar_link_is_dst_dir(struct scan_call *call, const struct ar_side *side, const char *name,
-			size_t len, struct statx *stx);
+/*
+ * -K: 1 when the link leads to a directory of the destination, which stx is then;
+ * -EXDEV when it leads to one outside.
+ */
+int ar_link_is_dst_dir(struct scan_call *call, const struct ar_side *side, const char *name,
+		       size_t len, struct statx *stx);
 /* -K: marks the links to directories among the path's components */
 int ar_link_mark_path(struct scan_call *call, struct ar_path *path);
 
