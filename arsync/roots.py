@@ -170,7 +170,8 @@ def _find_target(
 ) -> tuple[Target, bytes | None]:
     """Return the destination, and the new name when a single file is copied to a name."""
     only = found[0] if operand_count == 1 else None
-    as_file = only is not None and not only.is_dir and not options.relative
+    # with -R directories on the way make a tree of it
+    as_file = only is not None and not only.is_dir and len(only.names) == 1 and not only.with_root
     try:
         dst_stat = os.stat(dst)
     except FileNotFoundError:
@@ -211,7 +212,9 @@ def _refuse_copy_into_itself(
     """
     origin = os.path.join(source.root, *source.names)
     last = alias if alias is not None else (source.names[-1] if source.names else b"")
-    place = os.path.join(target.root, *(source.names if options.relative else (last,)))
+    place = os.path.join(
+        target.root, *(source.names if options.relative and alias is None else (last,))
+    )
     if _same_file(origin, place.rstrip(b"/") or b"/"):
         raise SelectionError(
             f"SRC and DST are the same: {quoted(source.operand)} would be copied onto itself"

@@ -285,3 +285,10 @@ def test_a_link_that_leads_out_of_the_destination_stays(options: str, arena: Are
         "dst": {"data": Symlink("../vol"), "to nothing": Symlink("../nowhere")},
     }
     arena.run(Tree(world), options, "src/", "dst", code=23)
+
+
+@pytest.mark.parametrize("operand", ["src/./f", "src/d/./g", "src/f"])
+@pytest.mark.parametrize("dst", ["dst", "dst/"])
+def test_relative_without_directories_on_the_way(operand: str, dst: str, arena: Arena) -> None:
+    """A file alone lands as DST, as without -R; with directories on the way DST is one, too."""
+    arena.run(Tree(SRC), "-aR", operand, dst)
