@@ -387,7 +387,7 @@ def test_a_running_program(tmp_path: Path, engine: str) -> None:
     with subprocess.Popen([dst / "sleep", "60"]) as program:
         try:
             ran = run(src, dst, engine=engine, inplace=True)
-            assert ran.failed == [(b"sleep", Op.CREATE, errno.ETXTBSY)]
+            assert ran.failed == [(b"sleep", Op.OPEN_TARGET, errno.ETXTBSY)]
             assert ran.code == 23
             assert (dst / "sleep").read_bytes() == old
             assert (dst / "other").read_bytes() == b"other"
