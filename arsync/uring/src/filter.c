@@ -21,11 +21,14 @@
 
 enum found { YES, NO, NEVER, NOT_BEFORE_STARSTAR };
 
-static bool in_named_class(const char *name, size_t len, unsigned char c)
+typedef int (*class_test)(int c);
+
+/* NULL where no class has that name */
+static class_test find_class(const char *name, size_t len)
 {
 	static const struct {
 		const char *name;
-		int (*has)(int c);
+		class_test has;
 	} classes[] = {
 		{ "alnum", isalnum }, { "alpha", isalpha }, { "blank", isblank },
 		{ "cntrl", iscntrl }, { "digit", isdigit }, { "graph", isgraph },
@@ -35,21 +38,8 @@ static bool in_named_class(const char *name, size_t len, unsigned char c)
 
 	for (size_t i = 0; i < sizeof(classes) / sizeof(*classes); i++)
 		if (strlen(classes[i].name) == len && !memcmp(classes[i].name, name, len))
-			return isascii(c) && classes[i].has(c);
-	return false;
-}
-
-static bool is_class_name(const char *name, size_t len)
-{
-	static const char known[] = " alnum alpha blank cntrl digit graph lower print punct space "
-				    "upper xdigit ";
-	char wanted[10] = " ";
-
-	if (!len || len > 6)
-		return false;
-	memcpy(wanted + 1, name, len);
-	wanted[len + 1] = ' ';
-	return !memchr(name, ' ', len) && strstr(known, wanted);
+			return classes[i].has;
+	return NULL;
 }
 
 /* p: behind the bracket; returns the closing one, NULL where the class has no end */
@@ -78,9 +68,11 @@ static const unsigned char *match_class(const unsigned char *p, unsigned char c,
 			if (!end)
 				return NULL;
 			if (end > name && end[-1] == ':') {
-				if (!is_class_name(name, (size_t)(end - name) - 1))
+				const class_test has = find_class(name, (size_t)(end - name) - 1);
+
+				if (!has)
 					return NULL;
-				in |= in_named_class(name, (size_t)(end - name) - 1, c);
+				in |= isascii(c) && has(c);
 				p = (const unsigned char *)end;
 				before = 0;
 				continue;
@@ -442,26 +434,22 @@ void ar_filter_use(struct scan_call *call, struct ar_dir *dir, uint32_t id)
 int ar_filter_begin(struct scan_call *call, const struct ar_dir *dir)
 {
 	const struct ar_filter_table *table = dir->filter;
+	const struct ar_path *path = &dir->side[SRC].path;
 	struct ar_path *full = &call->scratch->full;
 
 	if (!table)
 		return 0;
-	int err = ar_path_set(full, table->root, table->root_len);
-	if (!err && dir->side[SRC].path.len) {
-		const size_t before = full->len;
-
-		/* the slash that the root ends in stands for the one that a push would add */
-		full->len = 0;
-		err = ar_path_reserve(full, before + dir->side[SRC].path.len + NAME_MAX + 4);
-		if (err)
-			return err;
-		memcpy(full->bytes + before, dir->side[SRC].path.bytes, dir->side[SRC].path.len);
-		full->len = before + dir->side[SRC].path.len;
-		ar_path_unmark(full);
+	/* a slash behind the path; a name, the slash of a directory, a NUL */
+	int err = ar_path_reserve(full, table->root_len + path->len + 1 + NAME_MAX + 2);
+	if (err)
+		return err;
+	memcpy(full->bytes, table->root, table->root_len);
+	memcpy(full->bytes + table->root_len, path->bytes, path->len);
+	full->len = table->root_len + path->len;
+	ar_path_unmark(full);
+	if (path->len)
 		full->bytes[full->len++] = '/';
-		return 0;
-	}
-	return err ? err : ar_path_reserve(full, full->len + NAME_MAX + 4);
+	return 0;
 }
 
 static enum verdict judge_name(struct scan_call *call, const struct ar_dir *dir, const char *name,
