@@ -22,6 +22,7 @@ __all__ = [
     "Method",
     "MethodUse",
     "Op",
+    "PageFlag",
     "PhaseTime",
     "Problem",
     "ProblemKind",
@@ -112,6 +113,14 @@ class ChangeFlag(enum.IntFlag):
     HASHED = 1
     UNSTABLE = 2
     LEADER = 4
+
+
+class PageFlag(enum.IntFlag):
+    """Say where in its directory a recorded page stands, and if both sides agreed (AR_RECORD_*)."""
+
+    FIRST = 1
+    LAST = 2
+    CONVERGED = 4
 
 
 class ProblemKind(enum.IntEnum):

@@ -250,13 +250,13 @@ class Walk:
                 parent = made[way]
             else:
                 if parent:
-                    self._push([_End(parent, replace(chain.end, path=parent.src_path))])
+                    self._push([_End(parent, replace(chain.end, path=parent.src_path()))])
 
     def _scan_link(
         self, way: tuple[bytes, ...], parent: Batch | None, *, with_own: bool
     ) -> Batch | None:
         """Make one directory on the way; None where the source has no directory there."""
-        path = parent.src_path if parent else b""
+        path = parent.src_path() if parent else b""
         step = Named(path, way[-1:], with_own=with_own, follow=True, implied=True)
         batch, _ = self._scan_one([_End(parent, step) if parent else step])
         if not batch.child_count:

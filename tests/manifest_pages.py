@@ -6,7 +6,8 @@ from dataclasses import replace
 
 from hypothesis import strategies as st
 
-from arsync.manifest.format import SEEN, Page, PageFlag, Place, RowState, checksum_of
+from arsync.manifest.format import SEEN, Page, Place, RowState, checksum_of
+from arsync.model import PageFlag
 
 NAMES = st.binary(min_size=1, max_size=12).filter(
     lambda name: not {0, 47} & set(name) and name not in (b".", b"..")

@@ -16,7 +16,7 @@ from typing import Any, Final, cast
 import lmdb
 
 from arsync.errors import FileError, OutOfMemoryError, quoted
-from arsync.manifest.records import damage
+from arsync.manifest.format import damage
 
 __all__ = [
     "DATABASES",

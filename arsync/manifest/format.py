@@ -18,8 +18,19 @@ from typing import Final
 import xxhash
 
 from arsync.errors import ManifestCorruptError
+from arsync.model import PageFlag
 
-__all__ = ["MOST_BYTES", "MOST_ROWS", "SEEN", "Page", "PageFlag", "Place", "RowState"]
+__all__ = [
+    "MOST_BYTES",
+    "MOST_ROWS",
+    "SEEN",
+    "Page",
+    "Place",
+    "RowState",
+    "checksum_of",
+    "damage",
+    "page_facts",
+]
 
 VERSION: Final = 1
 MOST_ROWS: Final = 1024
@@ -68,14 +79,6 @@ _TYPES: Final = frozenset({0, 1, 2, _DIRECTORY, 6, 8, _SYMLINK, 12})
 _NO_HASH: Final = bytes(16)
 
 _ZERO, _ONE, _EACH = range(3)
-
-
-class PageFlag(IntFlag):
-    """Say where in its directory a page stands, and whether both sides agreed on it."""
-
-    FIRST = 1
-    LAST = 2
-    CONVERGED = 4
 
 
 class RowState(IntFlag):
@@ -193,6 +196,24 @@ def checksum_of(data: bytes, place: Place) -> int:
     return int(xxhash.xxh3_64_intdigest(data[_HEAD.size :], seed=seed))
 
 
+def page_facts(data: bytes) -> tuple[PageFlag, int]:
+    """Return flags and number of rows of a page that nobody has checked yet.
+
+    Raises: ManifestCorruptError where it is no page at all.
+    """
+    if len(data) < _HEAD.size or data[:4] != _MAGIC:
+        raise damage("it is no page")
+    _, _, flags, rows, *_ = _HEAD.unpack_from(data)
+    return PageFlag(flags), rows
+
+
+def damage(what: str) -> ManifestCorruptError:
+    """Return the error for one kind of damage."""
+    return ManifestCorruptError(
+        f"cannot read the manifest: {what} ('arsync manifest rebuild' makes it anew)"
+    )
+
+
 # --------------------------------------------------------------------- writing
 
 
@@ -230,24 +251,23 @@ class _Head:
 
 
 def _read_head(data: bytes, place: Place) -> _Head:
-    if len(data) < _HEAD.size or data[:4] != _MAGIC:
-        raise _damage("it is no page")
+    page_facts(data)
     head = _HEAD.unpack_from(data)
     _, version, flags, rows, seen_bytes, known_bytes, zero, equality, partner, checksum = head
     if version != VERSION:
-        raise _damage(f"version {version} of a page is unknown")
+        raise damage(f"version {version} of a page is unknown")
     if flags > sum(PageFlag) or zero:
-        raise _damage("unknown flags of a page")
+        raise damage("unknown flags of a page")
     if len(data) > MOST_BYTES or len(data) != _HEAD.size + seen_bytes + known_bytes:
-        raise _damage("a page of the wrong length")
+        raise damage("a page of the wrong length")
     if checksum != checksum_of(data, place):
-        raise _damage("a wrong checksum of a page")
+        raise damage("a wrong checksum of a page")
     if not 1 <= rows <= MOST_ROWS + (flags & PageFlag.FIRST):
-        raise _damage(f"{rows} rows in a page")
+        raise damage(f"{rows} rows in a page")
     if flags & PageFlag.CONVERGED and not place.tree:
-        raise _damage("a page of the destination that says converged")
+        raise damage("a page of the destination that says converged")
     if not flags & PageFlag.CONVERGED and (equality or partner):
-        raise _damage("a partner of a page that has not converged")
+        raise damage("a partner of a page that has not converged")
     return _Head(PageFlag(flags), rows, seen_bytes, equality, partner, checksum)
 
 
@@ -265,7 +285,7 @@ class _Region:
         end = self._at + count
         padded_end = end + -count % 8
         if padded_end > len(self._data) or any(self._data[end:padded_end]):
-            raise _damage("a column of the wrong length")
+            raise damage("a column of the wrong length")
         taken = self._data[self._at : end]
         self._at = padded_end
         return taken
@@ -277,18 +297,18 @@ class _Region:
         if kind == _ZERO:
             return (zero,) * self._rows  # type: ignore[return-value]
         if kind > _EACH:
-            raise _damage(f"column of form {kind}")
+            raise damage(f"column of form {kind}")
         count = self._rows if kind == _EACH else 1
         layout = Struct("<" + form * count)
         values = layout.unpack(self.take(layout.size))
         if (kind == _EACH and len(set(values)) == 1) or (kind == _ONE and values[0] == zero):
-            raise _damage("a column that is longer than needed")
+            raise damage("a column that is longer than needed")
         return values if kind == _EACH else values * self._rows
 
     def check_end(self) -> None:
         """See that nothing follows."""
         if self._at != len(self._data):
-            raise _damage("a region of the wrong length")
+            raise damage("a region of the wrong length")
 
 
 def _read_seen(
@@ -323,21 +343,21 @@ def _check_rows(page: Page, place: Place) -> None:
     names, types = page.names, page.seen["type"]
     if page.flags & PageFlag.FIRST:
         if names[0] or page.targets[0] or types[0] != _DIRECTORY:
-            raise _damage("a directory's own row that is none")
+            raise damage("a directory's own row that is none")
         names = names[1:]
     if not all(map(_is_name, names)):
-        raise _damage("a name that no entry can have")
+        raise damage("a name that no entry can have")
     if any(a >= b for a, b in pairwise(names)):
-        raise _damage("names that are out of order")
+        raise damage("names that are out of order")
     if place.first != (b"" if page.flags & PageFlag.FIRST else names[0]):
-        raise _damage("a page under the key of another one")
+        raise damage("a page under the key of another one")
     if not _TYPES.issuperset(types):
-        raise _damage("an unknown type of entry")
+        raise damage("an unknown type of entry")
     links = zip(page.targets, types, strict=True)
     if any(target and (kind != _SYMLINK or b"\0" in target) for target, kind in links):
-        raise _damage("a link target that cannot be one")
+        raise damage("a link target that cannot be one")
     if any(max(page.seen[f"{time}time_n"]) >= 10**9 for time in "mcba"):
-        raise _damage("a time that is none")
+        raise damage("a time that is none")
 
 
 def _is_name(name: bytes) -> bool:
@@ -346,14 +366,8 @@ def _is_name(name: bytes) -> bool:
 
 def _check_known(page: Page) -> None:
     if max(page.states) > sum(RowState):
-        raise _damage("an unknown state of a row")
+        raise damage("an unknown state of a row")
     bare = RowState.HASHED | RowState.CHUNKED
     for state, digest, verified in zip(page.states, page.hashes, page.verified, strict=True):
         if not state & RowState.HASHED and (state & bare or digest != _NO_HASH or verified):
-            raise _damage("a hash of a row that has none")
-
-
-def _damage(what: str) -> ManifestCorruptError:
-    return ManifestCorruptError(
-        f"cannot read the manifest: {what} ('arsync manifest rebuild' makes it anew)"
-    )
+            raise damage("a hash of a row that has none")

@@ -16,7 +16,7 @@ from struct import Struct
 from typing import Any, Final
 
 from arsync.errors import FileError, describe
-from arsync.manifest.records import damage
+from arsync.manifest.format import damage
 from arsync.mounts import Mount, read_mounts
 from arsync.uring.origin import Origin, probe_origin
 

@@ -20,8 +20,8 @@ from arsync.errors import (
     describe,
     quoted,
 )
+from arsync.manifest.format import damage
 from arsync.manifest.identity import Identity, identify, identify_above
-from arsync.manifest.records import damage
 from arsync.uring.origin import probe_origin
 
 __all__ = ["Found", "default_state_directory", "find", "settle"]

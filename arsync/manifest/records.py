@@ -12,8 +12,8 @@ from typing import Final
 
 import xxhash
 
-from arsync.errors import ManifestCorruptError
-from arsync.manifest.format import PageFlag
+from arsync.manifest.format import damage, page_facts
+from arsync.model import PageFlag
 
 __all__ = [
     "DIRECTORY_KEY",
@@ -22,9 +22,7 @@ __all__ = [
     "ROOT",
     "TREE_KEY",
     "check_chain",
-    "damage",
     "id_of",
-    "page_facts",
     "seal",
     "unseal",
 ]
@@ -42,7 +40,6 @@ TREE_KEY: Final = Struct(">I")
 ID: Final = Struct("<Q")
 
 _SUM: Final = Struct("<Q")
-_PAGE_HEAD: Final = Struct("<4sHHI")
 
 
 def seal(database: str, key: bytes, value: bytes) -> bytes:
@@ -59,17 +56,6 @@ def unseal(database: str, key: bytes, stored: bytes) -> bytes:
     if len(stored) < _SUM.size or _SUM.unpack_from(stored)[0] != _sum_of(database, key, value):
         raise damage(f"a damaged entry of '{database}'")
     return value
-
-
-def page_facts(data: bytes) -> tuple[int, int]:
-    """Return flags and number of rows of a page that nobody has checked yet.
-
-    Raises: ManifestCorruptError where it is no page at all.
-    """
-    if len(data) < _PAGE_HEAD.size or data[:4] != b"ARPG":
-        raise damage("something else is kept as a page")
-    _, _, flags, rows = _PAGE_HEAD.unpack_from(data)
-    return flags, rows
 
 
 def id_of(database: str, key: bytes, stored: bytes) -> int:
@@ -92,13 +78,6 @@ def check_chain(firsts: Sequence[bytes], pages: Sequence[bytes]) -> None:
             raise damage("the first page of a directory is missing")
         if bool(flags & PageFlag.LAST) != (index == last):
             raise damage("the last page of a directory is missing")
-
-
-def damage(what: str) -> ManifestCorruptError:
-    """Return the error for one kind of damage."""
-    return ManifestCorruptError(
-        f"cannot read the manifest: {what} ('arsync manifest rebuild' makes it anew)"
-    )
 
 
 def _sum_of(database: str, key: bytes, value: bytes) -> int:

@@ -30,6 +30,7 @@ from arsync.manifest.environment import (
     told,
     value_of,
 )
+from arsync.manifest.format import damage, page_facts
 from arsync.manifest.records import (
     DIRECTORY_KEY,
     ID,
@@ -37,9 +38,7 @@ from arsync.manifest.records import (
     ROOT,
     TREE_KEY,
     check_chain,
-    damage,
     id_of,
-    page_facts,
     seal,
     unseal,
 )

@@ -20,8 +20,9 @@ from arsync.manifest.environment import (
     told,
     value_of,
 )
-from arsync.manifest.format import Page, PageFlag, Place
-from arsync.manifest.records import PAGE_KEY, ROOT, check_chain, damage, id_of, page_facts, unseal
+from arsync.manifest.format import Page, Place, damage, page_facts
+from arsync.manifest.records import PAGE_KEY, ROOT, check_chain, id_of, unseal
+from arsync.model import PageFlag
 from arsync.uring.records import are_sound
 
 __all__ = ["walk"]

@@ -132,7 +132,7 @@ class Batch:
         """Return the path of a child directory below the root, and its parent's filter table."""
         one = self.raw.children[child]
         pair = self.raw.pairs[one.pair]
-        page = ffi.cast("struct ar_page *", self.raw.src + pair.src_page)
+        page = self._src_page(one.pair)
         header = _Page.at(bytes(ffi.buffer(page, page.bytes)), 0)
         return header.path_of(header.name(one.row)), int(pair.filter)
 
@@ -146,10 +146,9 @@ class Batch:
         self.raw.pairs[0].flags &= ~lib.AR_PAIR_NAMED
         self.raw.pairs[0].flags |= lib.AR_PAIR_ROOT
 
-    @property
-    def src_path(self) -> bytes:
-        """Return the first directory's path, where a component that ends in NUL is a link."""
-        page = ffi.cast("struct ar_page *", self.raw.src + self.raw.pairs[0].src_page)
+    def src_path(self, pair: int = 0) -> bytes:
+        """Return the path of one of the directories, where a link's component ends in NUL."""
+        page = self._src_page(pair)
         return bytes(ffi.buffer(ffi.cast("char *", page) + page.path_off, page.path_len))
 
     @property
@@ -218,6 +217,9 @@ class Batch:
             elif name and side == Side.SRC:
                 name = page.alias or name
             yield Problem(page.path_of(name) if name else page.path, kind, op, side, err)
+
+    def _src_page(self, pair: int) -> CData:
+        return ffi.cast("struct ar_page *", self.raw.src + self.raw.pairs[pair].src_page)
 
     def _pairs(self) -> Iterator[tuple[int, ...]]:
         return _unpacked(_PAIR, self.raw.pairs, self.raw.pair_count)

@@ -14,7 +14,7 @@ from struct import Struct
 from typing import TYPE_CHECKING, Final
 
 from arsync.errors import InternalError, OutOfMemoryError
-from arsync.model import Side
+from arsync.model import PageFlag, Side
 from arsync.uring._native import ffi, lib
 from arsync.uring.batch import Batch
 
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "KNOWN",
-    "RecordFlag",
     "Slot",
     "Unpacked",
     "Verdict",
@@ -37,14 +36,6 @@ KNOWN: Final = Struct("<16sqB7x")
 """Hash, time of verification and state of one row, as `struct ar_known` has them."""
 
 _MOST_ROWS: Final = lib.AR_PAGE_ROWS + 1
-
-
-class RecordFlag(enum.IntFlag):
-    """Say what a record is beside its rows (AR_RECORD_*)."""
-
-    FIRST = 1
-    LAST = 2
-    CONVERGED = 4
 
 
 class Verdict(enum.Enum):
@@ -88,7 +79,7 @@ class Unpacked:
 
     page: int
     rows: int
-    flags: RecordFlag
+    flags: PageFlag
     equality: int
     partner: int
     known: bytes
@@ -150,7 +141,7 @@ def unpack(
     """
     records = ffi.new("struct ar_recorded[]", len(slots))
     known = ffi.new("struct ar_known[]", len(slots) * _MOST_ROWS)
-    paths = [ffi.from_buffer("char[]", _path(batch, slot.pair)) for slot in slots]
+    paths = [ffi.from_buffer("char[]", batch.src_path(slot.pair)) for slot in slots]
     for index, (one, slot) in enumerate(zip(records, slots, strict=True)):
         one.tree, one.directory = slot.tree, slot.directory
         one.known = known + index * _MOST_ROWS
@@ -164,14 +155,8 @@ def _unpacked(one: CData) -> Unpacked | None:
     if one.result:
         return None
     known = bytes(ffi.buffer(ffi.cast("char *", one.known), one.rows * KNOWN.size))
-    flags = RecordFlag(one.flags)
+    flags = PageFlag(one.flags)
     return Unpacked(one.page, one.rows, flags, one.equality, one.partner, known)
-
-
-def _path(batch: Batch, pair: int) -> bytes:
-    start = batch.raw.src + batch.raw.pairs[pair].src_page
-    page = ffi.cast("struct ar_page *", start)
-    return bytes(ffi.buffer(ffi.cast("char *", start + page.path_off), page.path_len))
 
 
 def _records(batch: Batch, side: Side, slots: Sequence[Slot]) -> tuple[CData, list[CData]]:

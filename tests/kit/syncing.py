@@ -18,7 +18,7 @@ from arsync.errors import ArsyncError
 from arsync.model import Change, ChangeFlag, Op, Problem, ProblemKind, Report
 from arsync.options import ARCHIVE, EngineOptions, Preserve, SyncOptions, WritePolicy
 from arsync.sync import Listener
-from arsync.uring.faults import paused_at
+from arsync.uring.faults import passes, paused_at
 
 CHUNK = 4 << 20
 BIG = 32 << 20
@@ -144,6 +144,13 @@ def interrupted_at(op: Op, *, skip: int = 0) -> Iterator[None]:
             yield
         finally:
             thread.join()
+
+
+def wait_for_passes(op: Op, count: int, thread: Thread) -> None:
+    """Wait until an operation has been passed so often; a thread that passes it must go on."""
+    while passes(op) < count:
+        thread.join(0.001)
+        assert thread.is_alive(), f"it ended after {passes(op)} times {op.name}, not {count}"
 
 
 def litter(directory: Path) -> list[bytes]:

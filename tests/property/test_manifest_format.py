@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from arsync.errors import ManifestCorruptError
 from arsync.manifest.format import Page, Place
-from arsync.model import Side
+from arsync.model import PageFlag, Side
 from arsync.uring import Batch
-from arsync.uring.records import KNOWN, RecordFlag, Slot, Verdict, are_sound, compare, pack, unpack
+from arsync.uring.records import KNOWN, Slot, Verdict, are_sound, compare, pack, unpack
 from tests import pages as scanned
 from tests.manifest_pages import pages, place_of, with_checksum
 
@@ -41,7 +41,7 @@ def test_c_unpacks_and_packs_the_same_bytes(page: Page) -> None:
     assert one is not None
     assert one.rows == len(page.names)
     batch.raw.pairs[0].dst_page = one.page
-    agreed = bool(one.flags & RecordFlag.CONVERGED)
+    agreed = bool(one.flags & PageFlag.CONVERGED)
     full = replace(
         slot, converged=agreed, equality=one.equality, partner=one.partner, known=one.known
     )

@@ -18,11 +18,11 @@ from arsync.plan import Phase, Unit
 from arsync.scan import Walk, Whole
 from arsync.settings import EngineChoice, make_settings
 from arsync.uring import Batch, Identity, Rules
-from arsync.uring.faults import passes, paused_at
+from arsync.uring.faults import paused_at
 from arsync.uring.scanner import Root, Scanner, scan_flags
 from tests.kit import File, Pattern, Tree, make
 from tests.kit.children import forbid_call, in_child
-from tests.kit.syncing import litter, open_descriptors
+from tests.kit.syncing import litter, open_descriptors, wait_for_passes
 from tests.requirements import SYS_IO_URING_SETUP, need_uring
 
 OPTIONS = SyncOptions(preserve=ARCHIVE)
@@ -149,9 +149,7 @@ def test_a_big_file_is_copied_by_all_lanes(tmp_path: Path, ring: bool) -> None:
         pause.wait()
         other = threading.Thread(target=lanes.drain)
         other.start()
-        while passes(Op.WRITE) < 3:
-            other.join(0.001)
-            assert other.is_alive()
+        wait_for_passes(Op.WRITE, 3, other)
         pause.resume()
         other.join()
     assert (tmp_path / "dst/big").read_bytes() == (tmp_path / "src/big").read_bytes()

@@ -8,7 +8,8 @@ from struct import pack_into
 import pytest
 
 from arsync.errors import ManifestCorruptError
-from arsync.manifest.format import Page, PageFlag, Place, checksum_of
+from arsync.manifest.format import Page, Place, checksum_of
+from arsync.model import PageFlag
 from arsync.uring.records import are_sound
 from tests.manifest_pages import simple_page, with_checksum
 

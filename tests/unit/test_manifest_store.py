@@ -14,9 +14,10 @@ import pytest
 
 from arsync.errors import FileError, LockHeldError, ManifestCorruptError, ManifestError
 from arsync.manifest import health
-from arsync.manifest.format import Page, PageFlag, Place
+from arsync.manifest.format import Page, Place
 from arsync.manifest.records import seal
 from arsync.manifest.store import Group, Store
+from arsync.model import PageFlag
 from arsync.uring.records import are_sound
 from tests.kit.filesystems import filesystem
 from tests.manifest_pages import simple_page

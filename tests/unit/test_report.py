@@ -25,6 +25,7 @@ from arsync.model import (
     Method,
     MethodUse,
     Op,
+    PageFlag,
     PhaseTime,
     Problem,
     ProblemKind,
@@ -79,12 +80,14 @@ def constants(prefix: str) -> dict[str, int]:
         ("AR_METHOD_", Method),
         ("AR_PROBLEM_", ProblemKind),
         ("AR_OP_", Op),
+        ("AR_RECORD_", PageFlag),
     ],
 )
 def test_numbers_are_those_of_the_header(prefix: str, kind: type) -> None:
     """Python's names stand for the numbers that C uses, and none is missing."""
     defined = constants(prefix)
-    defined.pop("COUNT", None)
+    for limit in ("COUNT", "MOST_BYTES"):
+        defined.pop(limit, None)
     assert {one.name: int(one) for one in kind} == defined
 
 

@@ -18,7 +18,7 @@ from arsync.uring import Batch, Identity, Rules
 from arsync.uring.faults import FOREVER, fault, passes
 from arsync.uring.scanner import Root, Scanner, scan_flags
 from tests.kit import File, Tree, make
-from tests.kit.syncing import open_descriptors
+from tests.kit.syncing import open_descriptors, wait_for_passes
 
 OPTIONS = SyncOptions(preserve=ARCHIVE)
 WHOLE = (Whole(),)
@@ -247,9 +247,7 @@ def test_a_walk_that_waits_for_descriptors_can_be_stopped(tmp_path: Path) -> Non
     with walk_of(tmp_path, None, Receiver(), WHOLE, 1) as walk, scarce:
         worker = threading.Thread(target=walk.run)
         worker.start()
-        while passes(Op.OPEN_DIR) < 4:
-            worker.join(0.001)
-            assert worker.is_alive()
+        wait_for_passes(Op.OPEN_DIR, 4, worker)
         walk.stop()
         worker.join()
 
