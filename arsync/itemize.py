@@ -49,10 +49,11 @@ _UPDATE_LETTERS: Final = {
     Kind.SPECIAL: "c",
     Kind.LINK: "h",
     Kind.DIR: ".",
+    Kind.CHECK: ".",
 }
 
 _COLUMNS: Final = (
-    (Why.TARGET, "c"),
+    (Why.TARGET | Why.CHECKSUM, "c"),
     (Why.SIZE, "s"),
     (Why.MTIME, "t"),
     (Why.MODE, "p"),
@@ -62,7 +63,7 @@ _COLUMNS: Final = (
     (Why.ACL, "a"),
     (Why.XATTR, "x"),
 )
-"""The nine columns after the first two, in order."""
+"""The nine columns after the first two, in order; why a content was compared has none."""
 
 _MADE: Final = (Kind.DATA, Kind.SYMLINK, Kind.SPECIAL, Kind.LINK)
 

@@ -46,6 +46,7 @@ class Kind(enum.IntEnum):
     SPECIAL = 4
     LINK = 5
     DIR = 6
+    CHECK = 7
 
 
 class Why(enum.IntFlag):
@@ -64,6 +65,10 @@ class Why(enum.IntFlag):
     TARGET = 1024
     LINK = 2048
     CONTENT = 4096
+    CHECKSUM = 8192
+    CTIME = 16384
+    INODE = 32768
+    RACY = 262144
 
 
 class Keep(enum.IntFlag):
@@ -113,6 +118,8 @@ class ChangeFlag(enum.IntFlag):
     HASHED = 1
     UNSTABLE = 2
     LEADER = 4
+    KNOWS_SRC = 8
+    KNOWS_DST = 16
 
 
 class PageFlag(enum.IntFlag):

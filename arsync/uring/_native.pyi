@@ -45,6 +45,7 @@ class _Lib:
     AR_CHANGE_SPECIAL: int
     AR_CHANGE_LINK: int
     AR_CHANGE_DIR: int
+    AR_CHANGE_CHECK: int
     AR_WHY_NEW: int
     AR_WHY_TYPE: int
     AR_WHY_SIZE: int
@@ -58,6 +59,10 @@ class _Lib:
     AR_WHY_TARGET: int
     AR_WHY_LINK: int
     AR_WHY_CONTENT: int
+    AR_WHY_CHECKSUM: int
+    AR_WHY_CTIME: int
+    AR_WHY_INODE: int
+    AR_WHY_RACY: int
     AR_STATE_PLANNED: int
     AR_STATE_LATER: int
     AR_STATE_DONE: int
@@ -74,6 +79,8 @@ class _Lib:
     AR_CHANGE_HASHED: int
     AR_CHANGE_UNSTABLE: int
     AR_CHANGE_LEADER: int
+    AR_CHANGE_KNOWS_SRC: int
+    AR_CHANGE_KNOWS_DST: int
     AR_PAIR_NEW: int
     AR_PAIR_REPLACE: int
     AR_PAIR_NAMED: int

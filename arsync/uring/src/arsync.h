@@ -91,6 +91,7 @@ struct ar_page {		/* rows follow, then the arena of names, then the path */
 #define AR_CHANGE_SPECIAL 4	/* fifo, socket, device node */
 #define AR_CHANGE_LINK 5	/* a further name of a file that has one here already */
 #define AR_CHANGE_DIR 6		/* a pair's own directory */
+#define AR_CHANGE_CHECK 7	/* regular file of one size: what it is needs a look at the content */
 
 #define AR_WHY_NEW 1		/* nothing of this name at the destination */
 #define AR_WHY_TYPE 2		/* something of another type is */
@@ -105,6 +106,10 @@ struct ar_page {		/* rows follow, then the arena of names, then the path */
 #define AR_WHY_TARGET 1024	/* symlink target or device number */
 #define AR_WHY_LINK 2048	/* linked to another file than at the source */
 #define AR_WHY_CONTENT 4096	/* the data is to be written */
+#define AR_WHY_CHECKSUM 8192	/* and it was looked at for that, or -c would have */
+#define AR_WHY_CTIME 16384	/* why it is compared: ctime moved since it was recorded */
+#define AR_WHY_INODE 32768	/* another inode than the one recorded */
+#define AR_WHY_RACY 262144	/* recorded in the same moment as it was written */
 
 #define AR_STATE_PLANNED 0
 #define AR_STATE_LATER 1	/* a hard link: waits until all first names are there */
@@ -124,6 +129,8 @@ struct ar_page {		/* rows follow, then the arena of names, then the path */
 #define AR_CHANGE_HASHED 1	/* hash[] is of a consistent read */
 #define AR_CHANGE_UNSTABLE 2	/* the source moved under two reads in a row */
 #define AR_CHANGE_LEADER 4	/* other names will be linked to this one */
+#define AR_CHANGE_KNOWS_SRC 8	/* CHECK: hash[] is the source's, only the other side is read */
+#define AR_CHANGE_KNOWS_DST 16	/* CHECK: likewise the destination's */
 
 struct ar_change {
 	uint32_t src_row;	/* in the pair's source page */
