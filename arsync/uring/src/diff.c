@@ -24,13 +24,6 @@ struct diff {			/* one pair at work */
 	uint32_t pair;
 };
 
-static int compare_names(const char *a, size_t a_len, const char *b, size_t b_len)
-{
-	int order = memcmp(a, b, AR_MIN(a_len, b_len));
-
-	return order ? order : (a_len > b_len) - (a_len < b_len);
-}
-
 uint32_t ar_page_find(const struct ar_page *page, const char *name, size_t len)
 {
 	uint32_t low = 0, high = page ? page->row_count : 0;
@@ -38,7 +31,7 @@ uint32_t ar_page_find(const struct ar_page *page, const char *name, size_t len)
 	while (low < high) {
 		uint32_t middle = low + (high - low) / 2;
 		const struct ar_row *row = &ar_rows(page)[middle];
-		int order = compare_names(ar_row_name(page, row), row->name_len, name, len);
+		int order = ar_name_compare(ar_row_name(page, row), row->name_len, name, len);
 		if (!order)
 			return middle;
 		if (order < 0)
@@ -252,8 +245,8 @@ static int diff_rows(const struct diff *d)
 	for (uint32_t i = 0; i < d->src->row_count; i++) {
 		int order = 1;
 		while (j < dst_count) {
-			order = compare_names(ar_row_name(d->dst, &dst[j]), dst[j].name_len,
-					      ar_row_name(d->src, &src[i]), src[i].name_len);
+			order = ar_name_compare(ar_row_name(d->dst, &dst[j]), dst[j].name_len,
+						ar_row_name(d->src, &src[i]), src[i].name_len);
 			if (order >= 0)
 				break;
 			j++;

@@ -106,6 +106,14 @@ static inline const char *ar_row_name(const struct ar_page *page, const struct a
 	return ar_page_str(page, row->name_off);
 }
 
+/* names as memcmp orders them, a prefix before what continues it */
+static inline int ar_name_compare(const char *a, size_t a_len, const char *b, size_t b_len)
+{
+	int order = memcmp(a, b, AR_MIN(a_len, b_len));
+
+	return order ? order : (a_len > b_len) - (a_len < b_len);
+}
+
 /* the name on the source side; a single file may get another one at the destination */
 static inline const char *ar_row_src_name(const struct ar_page *page, const struct ar_row *row)
 {

@@ -57,14 +57,6 @@ static inline const char *ar_name(const struct ar_names *names, uint32_t index, 
 	return at + sizeof(*len);
 }
 
-/* as memcmp orders them, a prefix before what continues it */
-static inline int ar_name_compare(const char *a, size_t a_len, const char *b, size_t b_len)
-{
-	int order = memcmp(a, b, AR_MIN(a_len, b_len));
-
-	return order ? order : (a_len > b_len) - (a_len < b_len);
-}
-
 int ar_names_add(struct ar_names *names, const char *name, size_t len);
 /* adds all names of the directory; on an error those read so far are there */
 int ar_names_read(struct ar_names *names, int fd, void *buffer);

@@ -77,10 +77,9 @@ static bool spread_all(struct reader *reader, const struct ar_column *columns, u
 static bool rises(const struct ar_page *page, uint32_t i)
 {
 	const struct ar_row *a = &ar_rows(page)[i - 1], *b = &ar_rows(page)[i];
-	const int order = memcmp(ar_row_name(page, a), ar_row_name(page, b),
-				 AR_MIN(a->name_len, b->name_len));
 
-	return order < 0 || (!order && a->name_len < b->name_len);
+	return ar_name_compare(ar_row_name(page, a), a->name_len, ar_row_name(page, b),
+			       b->name_len) < 0;
 }
 
 /* the page's arena: each name and target gets a NUL; returns the page's bytes so far, 0: damaged */
