@@ -16,7 +16,7 @@ int ar_scan_earlier(ar_scan *scan, ar_root *root, const char *names, size_t name
 {
 	size_t bytes = (scan->earlier_count + 1) * sizeof(*scan->earlier);
 	struct ar_earlier *grown = realloc(scan->earlier, bytes);
-	char *copy = malloc(names_len + 1);
+	char *copy = ar_copy_of(names, names_len);
 
 	if (grown)
 		scan->earlier = grown;
@@ -24,7 +24,6 @@ int ar_scan_earlier(ar_scan *scan, ar_root *root, const char *names, size_t name
 		free(copy);
 		return -ENOMEM;
 	}
-	memcpy(copy, names, names_len);
 	scan->earlier[scan->earlier_count++] = (struct ar_earlier){
 		.root = root, .names = copy, .names_len = names_len,
 	};

@@ -306,15 +306,6 @@ int ar_filter_check(const struct ar_filter_table *table, const char *path, size_
 
 /* ---------------------------------------------------------------- tables */
 
-static void *copy_of(const void *bytes, size_t len)
-{
-	void *copy = malloc(len + 1);
-
-	if (copy)
-		memcpy(copy, bytes, len);
-	return copy;
-}
-
 static void free_table(struct ar_filter_table *table)
 {
 	if (!table)
@@ -328,14 +319,14 @@ static void free_table(struct ar_filter_table *table)
 
 static struct ar_filter_table *copy_table(const struct ar_filter_table *from)
 {
-	struct ar_filter_table *table = copy_of(from, sizeof(*from));
+	struct ar_filter_table *table = ar_copy_of(from, sizeof(*from));
 
 	if (!table)
 		return NULL;
-	table->rules = copy_of(from->rules, from->count * sizeof(*from->rules));
-	table->text = copy_of(from->text, from->text_len);
-	table->root = copy_of(from->root, from->root_len);
-	table->merges = copy_of(from->merges, from->merges_len);
+	table->rules = ar_copy_of(from->rules, from->count * sizeof(*from->rules));
+	table->text = ar_copy_of(from->text, from->text_len);
+	table->root = ar_copy_of(from->root, from->root_len);
+	table->merges = ar_copy_of(from->merges, from->merges_len);
 	if (table->rules && table->text && table->root && table->merges)
 		return table;
 	free_table(table);

@@ -44,7 +44,7 @@ int ar_lane_parent(struct ar_lane *lane, const char *path, size_t len)
 	if (lane->parent_fd >= 0)
 		close(lane->parent_fd);
 	lane->parent_fd = -1;
-	char *copy = malloc(len + 1);
+	char *copy = ar_copy_of(path, len);
 	if (!copy)
 		return -ENOMEM;
 	int fd = ar_open_beneath(lane->batch->dst_root, path, len, DIR_FLAGS);
@@ -53,7 +53,6 @@ int ar_lane_parent(struct ar_lane *lane, const char *path, size_t len)
 		return fd;
 	}
 	free(lane->parent_path);
-	memcpy(copy, path, len);
 	lane->parent_path = copy;
 	lane->parent_len = len;
 	lane->parent_fd = fd;

@@ -15,6 +15,7 @@
 #include <errno.h>
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -24,6 +25,14 @@
 #define AR_UNLIKELY(x) __builtin_expect(!!(x), 0)
 #define AR_MIN(a, b) ((a) < (b) ? (a) : (b))
 #define AR_MAX(a, b) ((a) > (b) ? (a) : (b))
+
+/* NULL: no memory, never because there is nothing to copy; free() it */
+static inline void *ar_copy_of(const void *bytes, size_t len)
+{
+	void *copy = malloc(len + 1);
+
+	return copy && len ? memcpy(copy, bytes, len) : copy;
+}
 
 _Static_assert(sizeof(struct ar_row) == 120, "rows are bytes of the manifest");
 _Static_assert(offsetof(struct ar_row, size) == 24, "no padding in a row");

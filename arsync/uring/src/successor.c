@@ -61,13 +61,6 @@ static struct ar_successor *lookup(struct ar_successors *all, const char *first,
 	return NULL;
 }
 
-static char *copy_of(const char *bytes, size_t len)
-{
-	char *copy = malloc(len + 1);
-
-	return copy ? memcpy(copy, bytes, len) : NULL;
-}
-
 int ar_successor_find(struct ar_successors *all, const char *first, size_t len,
 		      struct ar_heir *heir)
 {
@@ -81,7 +74,7 @@ int ar_successor_find(struct ar_successors *all, const char *first, size_t len,
 	if (one) {
 		heir->serial = one->serial;
 		heir->len = one->path_len;
-		heir->path = copy_of(one->path, one->path_len);
+		heir->path = ar_copy_of(one->path, one->path_len);
 		err = heir->path ? 0 : -ENOMEM;
 	}
 	pthread_mutex_unlock(&all->lock);
@@ -95,7 +88,7 @@ static struct ar_successor *enter(struct ar_successors *all, const char *first, 
 
 	if (all->count == SUCCESSORS)
 		return NULL;
-	one->first = copy_of(first, len);
+	one->first = ar_copy_of(first, len);
 	if (!one->first)
 		return NULL;
 	one->first_len = len;
