@@ -194,46 +194,53 @@ static int source_link(struct scan_call *call, struct ar_dir *dir, struct writer
 	return spoil(call, row, w->rows, AR_PROBLEM_UNSAFE, AR_OP_NONE, 0);
 }
 
+/* what the name is; one that cannot be looked at has no type */
+static int fill_source(struct scan_call *call, struct ar_dir *dir, struct writer *w,
+		       const char *name, struct ar_row *row)
+{
+	const struct ar_side *side = &dir->side[SRC];
+	struct statx stx;
+	int err = ar_scan_statx(call, side->fd, name, AT_SYMLINK_NOFOLLOW, &stx);
+
+	if (err)
+		return spoil(call, row, w->rows, missing_kind(dir, err), AR_OP_STAT, err);
+	if (S_ISLNK(stx.stx_mode))
+		err = source_link(call, dir, w, name, &stx, row);
+	if (!err)
+		ar_row_fill(row, &stx, side->dev, call->scan->flags);
+	return err;
+}
+
+/* what only its type shows: a rule for directories or for files hides it, or -x keeps out of it */
+static bool is_left_out(struct scan_call *call, const struct ar_dir *dir, const char *name,
+			const struct ar_row *row, bool decided)
+{
+	const bool is_dir = row->type == DT_DIR;
+
+	if (!decided && ar_filter_hides(call, dir, name, is_dir))
+		return true;
+	return is_dir && row->flags & AR_ROW_MOUNT && call->scan->flags & AR_SCAN_SKIP_MOUNTS &&
+	       !(dir->pair_flags & AR_PAIR_NAMED);
+}
+
 static int source_row(struct scan_call *call, struct ar_dir *dir, struct writer *w,
 		      const char *name, uint16_t len)
 {
-	const struct ar_side *side = &dir->side[SRC];
 	const char *src_name = dir->alias ? dir->alias : name;
+	const uint32_t problems = call->out->problem_count;
 	const size_t before = w->used;
 	struct ar_row row = { .name_len = len };
-	struct statx stx;
 	bool decided;
 
 	if (ar_filter_hides_early(call, dir, src_name, &decided))
 		return 0;
 	int err = put(w, name, len, &row.name_off);
+	if (!err)
+		err = fill_source(call, dir, w, src_name, &row);
 	if (err)
 		return err;
-	err = ar_scan_statx(call, side->fd, src_name, AT_SYMLINK_NOFOLLOW, &stx);
-	if (err && !decided && ar_filter_hides(call, dir, src_name, false)) {
-		w->used = before;
-		return 0;
-	}
-	if (err) {
-		err = spoil(call, &row, w->rows, missing_kind(dir, err), AR_OP_STAT, err);
-		if (!err)
-			add_row(w, &row);
-		return err;
-	}
-	const uint32_t problems = call->out->problem_count;
-	if (S_ISLNK(stx.stx_mode))
-		err = source_link(call, dir, w, src_name, &stx, &row);
-	if (err)
-		return err;
-	if (!decided && ar_filter_hides(call, dir, src_name, S_ISDIR(stx.stx_mode))) {
+	if (is_left_out(call, dir, src_name, &row, decided)) {
 		call->out->problem_count = problems;
-		w->used = before;
-		return 0;
-	}
-	ar_row_fill(&row, &stx, side->dev, call->scan->flags);
-	if (row.type == DT_DIR && row.flags & AR_ROW_MOUNT &&
-	    call->scan->flags & AR_SCAN_SKIP_MOUNTS &&
-	    !(dir->pair_flags & AR_PAIR_NAMED)) {
 		w->used = before;
 		return 0;
 	}
@@ -250,7 +257,7 @@ static int source_row(struct scan_call *call, struct ar_dir *dir, struct writer 
 	if (!(row.flags & AR_ROW_BAD)) {
 		/* a directory's own are in its page: here, ctime says that they moved */
 		if (row.type != DT_DIR)
-			err = ar_row_digest(call, &row, SRC, side->fd, src_name, w->rows);
+			err = ar_row_digest(call, &row, SRC, dir->side[SRC].fd, src_name, w->rows);
 		count_row(&call->out->tally, &row);
 	}
 	add_row(w, &row);
