@@ -31,6 +31,12 @@ const struct ar_column ar_known_columns[AR_KNOWN_COLUMNS] = {
 	KNOWN(state), KNOWN(hash), KNOWN(verified),
 };
 
+/* the rows of a page's record: the directory's own is one of them */
+static uint32_t row_count(const struct ar_page *page)
+{
+	return page->row_count + !!(page->flags & AR_PAGE_FIRST);
+}
+
 struct rows {			/* of one record, its own directory's first where it has one */
 	const uint8_t *first;
 	size_t stride;
@@ -44,7 +50,7 @@ static struct rows rows_of(const struct ar_page *page)
 	return (struct rows){
 		.first = (const uint8_t *)(has_self ? &page->self : ar_rows(page)),
 		.stride = sizeof(struct ar_row),
-		.count = page->row_count + has_self,
+		.count = row_count(page),
 	};
 }
 
@@ -233,7 +239,7 @@ bool ar_record_known_is_sound(const struct ar_known *known)
 
 static bool page_is_sound(const struct ar_page *page, const struct ar_recorded *record)
 {
-	const uint32_t rows = page->row_count + !!(page->flags & AR_PAGE_FIRST);
+	const uint32_t rows = row_count(page);
 
 	if (page->flags & AR_PAGE_PARTIAL || !rows || page->row_count > AR_PAGE_ROWS)
 		return false;
@@ -255,7 +261,7 @@ static bool page_is_sound(const struct ar_page *page, const struct ar_recorded *
 
 /* ------------------------------------------------------------------ entries */
 
-uint64_t ar_record_checksum(const struct ar_recorded *record)
+static uint64_t checksum_of(const struct ar_recorded *record)
 {
 	const uint64_t place = record->directory + ((uint64_t)record->tree << 48);
 	const uint64_t seed = XXH3_64bits_withSeed(
@@ -263,6 +269,16 @@ uint64_t ar_record_checksum(const struct ar_recorded *record)
 
 	return XXH3_64bits_withSeed(record->bytes + AR_RECORD_HEAD, record->len - AR_RECORD_HEAD,
 				    seed);
+}
+
+bool ar_record_head_read(const struct ar_recorded *record, struct ar_record_head *head)
+{
+	if (record->len < sizeof(*head))
+		return false;
+	memcpy(head, record->bytes, sizeof(*head));
+	return !memcmp(head->magic, "ARPG", 4) && head->version == AR_RECORD_VERSION &&
+	       record->len == AR_RECORD_HEAD + (uint64_t)head->seen_bytes + head->known_bytes &&
+	       head->checksum == checksum_of(record);
 }
 
 static uint32_t page_flags(const struct ar_page *page)
@@ -278,7 +294,7 @@ static void pack(const struct ar_page *page, struct ar_recorded *record, uint8_t
 		.magic = "ARPG",
 		.version = AR_RECORD_VERSION,
 		.flags = (uint16_t)(page_flags(page) | (record->flags & AR_RECORD_CONVERGED)),
-		.rows = page->row_count + !!(page->flags & AR_PAGE_FIRST),
+		.rows = row_count(page),
 		.equality = converged ? record->equality : 0,
 		.partner = converged ? record->partner : 0,
 	};
@@ -291,7 +307,7 @@ static void pack(const struct ar_page *page, struct ar_recorded *record, uint8_t
 	record->rows = head.rows;
 	record->len = (uint64_t)(end - out);
 	record->bytes = out;
-	head.checksum = ar_record_checksum(record);
+	head.checksum = checksum_of(record);
 	memcpy(out, &head, sizeof(head));
 }
 
@@ -336,17 +352,11 @@ int ar_records_pack(const struct ar_batch *batch, int side, struct ar_recorded *
 /* whether the seen region of a record is what a page packs to, -EBADMSG for a damaged record */
 static int compare(const struct ar_page *page, const struct ar_recorded *record, uint8_t *seen)
 {
-	const uint32_t rows = page->row_count + !!(page->flags & AR_PAGE_FIRST);
 	struct ar_record_head head;
 
-	if (record->len < sizeof(head))
+	if (!ar_record_head_read(record, &head))
 		return -EBADMSG;
-	memcpy(&head, record->bytes, sizeof(head));
-	if (memcmp(head.magic, "ARPG", 4) || head.version != AR_RECORD_VERSION ||
-	    head.checksum != ar_record_checksum(record) ||
-	    record->len != AR_RECORD_HEAD + (uint64_t)head.seen_bytes + head.known_bytes)
-		return -EBADMSG;
-	if (head.rows != rows || page->flags & AR_PAGE_PARTIAL ||
+	if (head.rows != row_count(page) || page->flags & AR_PAGE_PARTIAL ||
 	    (head.flags & (AR_PAGE_FIRST | AR_PAGE_LAST)) != page_flags(page))
 		return 0;
 	const size_t bytes = (size_t)(put_seen(page, seen) - seen);

@@ -44,8 +44,8 @@ static inline size_t ar_round8(size_t bytes)
 	return (bytes + 7) & ~(size_t)7;
 }
 
-/* what the record's checksum has to be, where it is kept */
-uint64_t ar_record_checksum(const struct ar_recorded *record);
+/* false: no record of this version, not as long as it says, or its checksum is wrong here */
+bool ar_record_head_read(const struct ar_recorded *record, struct ar_record_head *head);
 /* what a row by itself must be, whoever made it */
 bool ar_record_row_is_sound(const struct ar_row *row, const char *name, const char *target,
 			    bool is_self);

@@ -137,12 +137,9 @@ static bool head_is_sound(const struct ar_record_head *head, const struct ar_rec
 {
 	const bool converged = head->flags & AR_RECORD_CONVERGED;
 
-	if (memcmp(head->magic, "ARPG", 4) || head->version != AR_RECORD_VERSION ||
-	    head->flags & ~(AR_RECORD_FIRST | AR_RECORD_LAST | AR_RECORD_CONVERGED) || head->zero)
+	if (head->flags & ~(AR_RECORD_FIRST | AR_RECORD_LAST | AR_RECORD_CONVERGED) || head->zero)
 		return false;
-	if (record->len != AR_RECORD_HEAD + (uint64_t)head->seen_bytes + head->known_bytes ||
-	    head->seen_bytes % 8 || head->known_bytes % 8 ||
-	    head->checksum != ar_record_checksum(record))
+	if (head->seen_bytes % 8 || head->known_bytes % 8)
 		return false;
 	if (!head->rows || head->rows > AR_PAGE_ROWS + !!(head->flags & AR_RECORD_FIRST))
 		return false;
@@ -166,10 +163,8 @@ static int unpack(struct ar_recorded *record, struct ar_batch *out, int side,
 {
 	struct ar_record_head head;
 
-	if (record->len < sizeof(head) || record->len > AR_RECORD_MOST_BYTES)
-		return -EBADMSG;
-	memcpy(&head, record->bytes, sizeof(head));
-	if (!head_is_sound(&head, record))
+	if (record->len > AR_RECORD_MOST_BYTES || !ar_record_head_read(record, &head) ||
+	    !head_is_sound(&head, record))
 		return -EBADMSG;
 	const bool has_self = head.flags & AR_RECORD_FIRST;
 	const uint32_t rows = head.rows - has_self;
