@@ -25,6 +25,7 @@ __all__ = [
     "entries_of",
     "keys_of",
     "open_environment",
+    "present_in",
     "reserve",
     "starting_with",
     "told",
@@ -36,6 +37,7 @@ MAP_BYTES: Final = 1 << 40
 
 _SMALLEST_MAP_BYTES: Final = 1 << 24
 _FEW_BLOCKS: Final = 256
+_LOCK_BYTES: Final = 8192  # of LMDB's reader table for 126 readers
 _FILE_ERRORS: Final = (
     errno.ENOSPC,
     errno.EDQUOT,
@@ -86,8 +88,14 @@ def _file_error(path: Path, number: int) -> FileError:
     return FileError(f"cannot keep the manifest in {quoted(path)}: {os.strerror(number)}")
 
 
-def open_environment(path: Path, map_bytes: int, *, readonly: bool = False) -> lmdb.Environment:
-    """Open an environment, with a smaller map where the one asked for is refused."""
+def open_environment(
+    path: Path, map_bytes: int, *, readonly: bool = False, shared: bool = False
+) -> lmdb.Environment:
+    """Open an environment, with a smaller map where the one asked for is refused.
+
+    Args:
+        shared: a run may write meanwhile; who only reads then stands in LMDB's table of readers.
+    """
     while True:
         try:
             return lmdb.open(
@@ -96,7 +104,7 @@ def open_environment(path: Path, map_bytes: int, *, readonly: bool = False) -> l
                 max_dbs=len(DATABASES),
                 mode=0o600,
                 readonly=readonly,
-                lock=not readonly,
+                lock=shared or not readonly,
                 readahead=False,
             )
         except lmdb.MemoryError:
@@ -106,13 +114,19 @@ def open_environment(path: Path, map_bytes: int, *, readonly: bool = False) -> l
             map_bytes //= 2
 
 
-def reserve(path: Path, length: int) -> None:
+def reserve(path: Path) -> None:
     """Give LMDB's table of readers its blocks: it is mapped, and a full disk would be a SIGBUS."""
     lock_fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        os.posix_fallocate(lock_fd, 0, length)
+        os.posix_fallocate(lock_fd, 0, _LOCK_BYTES)
     finally:
         os.close(lock_fd)
+
+
+def present_in(env: lmdb.Environment) -> set[str]:
+    """Return the names of the databases; none where a run died before its first transaction."""
+    with env.begin() as txn:
+        return {key.decode("ascii", "replace") for key, _ in txn.cursor()}
 
 
 def starting_with(cursor: Any, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:

@@ -7,9 +7,10 @@ is the other's oracle. A column is a tuple with a value for each row; there is n
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from enum import IntFlag
-from itertools import pairwise
+from itertools import chain, pairwise
 from struct import Struct
 from struct import pack as pack_values
 from struct import unpack as unpack_values
@@ -21,6 +22,7 @@ from arsync.errors import ManifestCorruptError
 from arsync.model import PageFlag
 
 __all__ = [
+    "CHUNK_BYTES",
     "MOST_BYTES",
     "MOST_ROWS",
     "SEEN",
@@ -30,6 +32,7 @@ __all__ = [
     "checksum_of",
     "damage",
     "page_facts",
+    "read_columns",
 ]
 
 VERSION: Final = 1
@@ -37,6 +40,9 @@ MOST_ROWS: Final = 1024
 """Entries of a page; the directory's own row comes on top."""
 
 MOST_BYTES: Final = 32 << 20
+
+CHUNK_BYTES: Final = 4 << 20
+"""The hash of a file that is longer is the one of its chunks' hashes."""
 
 _HEAD: Final = Struct("<4sHHIIIIQQQ")
 _SUMMED: Final = _HEAD.size - 8
@@ -71,7 +77,7 @@ _LENGTHS: Final = ("name_len", "link_len")
 SEEN: Final = tuple(name for name in _SEEN_FORMATS if name not in _LENGTHS)
 """Names of the columns that a page holds, those of the two lengths left out."""
 
-_KNOWN_FORMATS: Final = ("B", "16s", "q")
+_KNOWN_FORMATS: Final = {"state": "B", "hash": "16s", "verified": "q"}
 
 _DIRECTORY: Final = 4
 _SYMLINK: Final = 10
@@ -153,7 +159,7 @@ class Page:
         seen = _put_region([(form, columns[name]) for name, form in _SEEN_FORMATS.items()])
         seen += _padded(arena)
         values = (self.states, self.hashes, self.verified)
-        known = _put_region(list(zip(_KNOWN_FORMATS, values, strict=True)))
+        known = _put_region(list(zip(_KNOWN_FORMATS.values(), values, strict=True)))
         head = (_MAGIC, VERSION, self.flags, len(self.names), len(seen), len(known), 0)
         data = _HEAD.pack(*head, self.equality, self.partner, 0) + seen + known
         data = data[:_SUMMED] + checksum_of(data, place).to_bytes(8, "little") + seen + known
@@ -188,6 +194,27 @@ class Page:
         _check_rows(page, place)
         _check_known(page)
         return page
+
+
+def read_columns(
+    data: bytes, place: Place, wanted: Collection[str]
+) -> tuple[PageFlag, dict[str, tuple[int, ...]]]:
+    """Read a few columns of a page, many times faster than all of it.
+
+    The checksum and the columns are checked, what they mean together is not.
+
+    Args:
+        wanted: names in SEEN, "state", "verified".
+    Returns: the page's flags, and a value for each row of each column.
+    Raises: ManifestCorruptError.
+    """
+    head = _read_head(data, place)
+    end = _HEAD.size + head.seen_bytes
+    seen = _Region(data[_HEAD.size : end], len(_SEEN_FORMATS), head.rows)
+    known = _Region(data[end:], len(_KNOWN_FORMATS), head.rows)
+    return head.flags, dict(
+        chain(seen.some(_SEEN_FORMATS, wanted), known.some(_KNOWN_FORMATS, wanted))
+    )
 
 
 def checksum_of(data: bytes, place: Place) -> int:
@@ -305,6 +332,18 @@ class _Region:
             raise damage("a column that is longer than needed")
         return values if kind == _EACH else values * self._rows
 
+    def some(
+        self, formats: dict[str, str], wanted: Collection[str]
+    ) -> Iterator[tuple[str, tuple[int, ...]]]:
+        """Yield the columns wanted by their names, and step over the others."""
+        for name, form in formats.items():
+            if name in wanted:
+                yield name, self.column(form)  # type: ignore[misc]
+            else:
+                kind = next(self._table)
+                count = {_ZERO: 0, _ONE: 1}.get(kind, self._rows)
+                self.take(count * Struct("<" + form).size)
+
     def check_end(self) -> None:
         """See that nothing follows."""
         if self._at != len(self._data):
@@ -331,7 +370,7 @@ def _read_known(
     data: bytes, rows: int
 ) -> tuple[tuple[int, ...], tuple[bytes, ...], tuple[int, ...]]:
     region = _Region(data, len(_KNOWN_FORMATS), rows)
-    states, hashes, verified = (region.column(form) for form in _KNOWN_FORMATS)
+    states, hashes, verified = map(region.column, _KNOWN_FORMATS.values())
     region.check_end()
     return states, hashes, verified  # type: ignore[return-value]
 

@@ -10,11 +10,45 @@ import fcntl
 import os
 import socket
 import time
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from arsync.errors import FileError, LockHeldError, describe, quoted
 
-__all__ = ["hold", "release"]
+__all__ = ["Holder", "LockState", "hold", "look", "release"]
+
+# `look` shares a lock for some microseconds: that must not end a run that begins just then.
+_TRIES: Final = 10
+_BETWEEN_S: Final = 0.01
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Hold what a lock's text says: who took it and when, in seconds since 1970."""
+
+    pid: int
+    since_s: int
+    host: str
+
+    def __str__(self) -> str:
+        when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(self.since_s))
+        return f"process {self.pid} on {self.host} has held it since {when}"
+
+
+@dataclass(frozen=True)
+class LockState:
+    """Hold how a lock was found.
+
+    Args:
+        is_held: a run holds it now.
+        is_left: nobody holds it, and the run that held it last did not give it back.
+        holder: who holds it or left it, where its text can be read.
+    """
+
+    is_held: bool
+    is_left: bool
+    holder: Holder | None = None
 
 
 def hold(path: Path, subject: bytes) -> tuple[int, bool]:
@@ -32,9 +66,9 @@ def hold(path: Path, subject: bytes) -> tuple[int, bool]:
     except OSError as error:
         raise FileError(describe("open", path, error.errno or 0)) from error
     try:
-        fcntl.flock(lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _take(lock_fd)
     except BlockingIOError as error:
-        holder = _holder(lock_fd)
+        holder = _holder(lock_fd) or "another run holds it"
         os.close(lock_fd)
         raise LockHeldError(f"cannot lock {quoted(subject)}: {holder}") from error
     try:
@@ -60,10 +94,43 @@ def release(lock_fd: int, *, clean: bool) -> None:
     os.close(lock_fd)
 
 
-def _holder(lock_fd: int) -> str:
+def look(path: Path) -> LockState:
+    """Tell how a lock is, without taking it from anybody.
+
+    Args:
+        path: the lock file; one that is missing is free.
+    Raises: FileError.
+    """
+    try:
+        lock_fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return LockState(is_held=False, is_left=False)
+    except OSError as error:
+        raise FileError(describe("open", path, error.errno or 0)) from error
+    try:
+        fcntl.flock(lock_fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        was_left = os.fstat(lock_fd).st_size > 0
+        return LockState(is_held=False, is_left=was_left, holder=_holder(lock_fd))
+    except BlockingIOError:
+        return LockState(is_held=True, is_left=False, holder=_holder(lock_fd))
+    finally:
+        os.close(lock_fd)
+
+
+def _take(lock_fd: int) -> None:
+    for _ in range(_TRIES):
+        try:
+            fcntl.flock(lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(_BETWEEN_S)
+        else:
+            return
+    fcntl.flock(lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def _holder(lock_fd: int) -> Holder | None:
     pid, _, rest = os.pread(lock_fd, 400, 0).decode(errors="replace").partition(" ")
     since, _, host = rest.strip().partition(" ")
-    if not (pid.isdigit() and since.isdigit()):
-        return "another run holds it"
-    when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(int(since)))
-    return f"process {pid} on {host} has held it since {when}"
+    if not (pid.isdecimal() and since.isdecimal()):
+        return None
+    return Holder(int(pid), int(since), host)

@@ -24,7 +24,10 @@ from arsync.manifest.format import damage
 from arsync.manifest.identity import Identity, identify, identify_above
 from arsync.uring.origin import probe_origin
 
-__all__ = ["Found", "default_state_directory", "find", "settle"]
+__all__ = ["STATE_VARIABLE", "Found", "find", "identity_in", "settle", "state_directory", "stores"]
+
+STATE_VARIABLE: Final = "ARSYNC_STATE_DIR"
+"""Says where stores are kept where no option does."""
 
 _IDENTITY_FILE: Final = "destination.json"
 
@@ -66,12 +69,28 @@ class Found:
     clones: tuple[Path, ...] = ()
 
 
-def default_state_directory() -> Path:
-    """Return where stores are kept unless somebody says otherwise (XDG base directories)."""
+def state_directory(option: str | None = None) -> Path:
+    """Return where stores are kept: the option, else ARSYNC_STATE_DIR, else XDG's directory.
+
+    Args:
+        option: what --state-dir says; None and "" say nothing.
+    """
+    given = option or os.environ.get(STATE_VARIABLE, "")
+    if given:
+        return Path(os.path.abspath(given))
     home = os.environ.get("XDG_STATE_HOME", "")
     # A relative path is to be ignored, says the specification.
     base = Path(home) if home.startswith("/") else Path.home() / ".local" / "state"
     return base / "arsync"
+
+
+def stores(state: Path) -> list[tuple[Path, Identity]]:
+    """Return each store below a state directory, with the destination that it belongs to.
+
+    Raises: ManifestCorruptError; FileError.
+    """
+    paths = sorted(state.glob(f"*/{_IDENTITY_FILE}"))
+    return [(path.parent, identity_in(path.parent)) for path in paths]
 
 
 def find(state: Path, dst: bytes) -> Found:
@@ -84,10 +103,10 @@ def find(state: Path, dst: bytes) -> Found:
         directory on a network filesystem; FileError.
     """
     _prepare(state)
-    stores = [(path, _read(path)) for path in sorted(state.glob(f"*/{_IDENTITY_FILE}"))]
+    known = stores(state)
     found: Found | None = None
     for identity, below in identify_above(dst):
-        same = [path.parent for path, one in stores if one.is_same(identity)]
+        same = [path for path, one in known if one.is_same(identity)]
         if len(same) > 1:
             names = " and ".join(map(quoted, same))
             raise ManifestError(
@@ -98,7 +117,7 @@ def find(state: Path, dst: bytes) -> Found:
     if found is not None:
         return found
     identity = identify(dst)
-    clones = tuple(path.parent for path, one in stores if one.looks_like(identity))
+    clones = tuple(path for path, one in known if one.looks_like(identity))
     return Found(state / secrets.token_hex(8), identity, b"", is_new=True, clones=clones)
 
 
@@ -139,7 +158,12 @@ def _prepare(state: Path) -> None:
         )
 
 
-def _read(path: Path) -> Identity:
+def identity_in(store: Path) -> Identity:
+    """Return the destination that a store belongs to.
+
+    Raises: ManifestCorruptError; FileError.
+    """
+    path = store / _IDENTITY_FILE
     try:
         text = path.read_text(encoding="utf-8", errors="strict")
     except UnicodeDecodeError as error:

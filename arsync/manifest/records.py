@@ -22,6 +22,7 @@ __all__ = [
     "ROOT",
     "TREE_KEY",
     "check_chain",
+    "check_ends",
     "id_of",
     "seal",
     "unseal",
@@ -73,11 +74,21 @@ def check_chain(firsts: Sequence[bytes], pages: Sequence[bytes]) -> None:
     """
     last = len(pages) - 1
     for index, (first, page) in enumerate(zip(firsts, pages, strict=True)):
-        flags, _ = page_facts(page)
-        if bool(flags & PageFlag.FIRST) != (index == 0) or bool(first) == (index == 0):
-            raise damage("the first page of a directory is missing")
-        if bool(flags & PageFlag.LAST) != (index == last):
-            raise damage("the last page of a directory is missing")
+        check_ends(first, page, is_first=index == 0, is_last=index == last)
+
+
+def check_ends(first: bytes, page: bytes, *, is_first: bool, is_last: bool) -> None:
+    """See that a page begins and ends its directory where it should.
+
+    Args:
+        first: the first name of its key.
+    Raises: ManifestCorruptError.
+    """
+    flags, _ = page_facts(page)
+    if bool(flags & PageFlag.FIRST) != is_first or bool(first) == is_first:
+        raise damage("the first page of a directory is missing")
+    if bool(flags & PageFlag.LAST) != is_last:
+        raise damage("the last page of a directory is missing")
 
 
 def _sum_of(database: str, key: bytes, value: bytes) -> int:

@@ -13,46 +13,38 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
 import lmdb
 
-from arsync.errors import InternalError, ManifestError
+from arsync.errors import InternalError
 from arsync.manifest import health, lock
+from arsync.manifest.contents import FORMAT, Contents, Key, check_version, name_key
 from arsync.manifest.environment import (
     DATABASES,
     MAP_BYTES,
     MapFull,
-    entries_of,
     open_environment,
     reserve,
     starting_with,
     told,
     value_of,
 )
-from arsync.manifest.format import damage, page_facts
+from arsync.manifest.format import damage
 from arsync.manifest.records import (
     DIRECTORY_KEY,
     ID,
     PAGE_KEY,
     ROOT,
     TREE_KEY,
-    check_chain,
     id_of,
     seal,
-    unseal,
 )
 from arsync.manifest.walk import walk
 
-__all__ = ["FORMAT", "Group", "Sizes", "Store", "Tree"]
-
-FORMAT: Final = 1
-_LOCK_BYTES: Final = 8192  # of LMDB's reader table for 126 readers
+__all__ = ["Group", "Store", "Tree"]
 
 _T = TypeVar("_T")
-
-Key = tuple[int, bytes]
-"""A parent's id and a name."""
 
 
 @dataclass(frozen=True)
@@ -63,17 +55,6 @@ class Tree:
     directory: int
     path: bytes
     pages: list[bytes]
-
-
-@dataclass(frozen=True)
-class Sizes:
-    """Say how much a store holds."""
-
-    file_bytes: int
-    page_bytes: int
-    rows: int
-    directories: int
-    pages: int
 
 
 @dataclass
@@ -96,7 +77,7 @@ class Group:
     runs: list[dict[str, Any]] = field(default_factory=list)
 
 
-class Store:
+class Store(Contents):
     """Hold an open store and the lock on it.
 
     Args:
@@ -116,7 +97,7 @@ class Store:
         map_bytes: int = MAP_BYTES,
         walk_first: bool = False,
     ) -> None:
-        self._path = directory
+        super().__init__(directory)
         self._map_bytes = map_bytes
         with told(directory):
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -151,10 +132,10 @@ class Store:
             if not is_new and not (is_trusted and health.is_whole(data)):
                 health.survives(partial(walk, self._path))
                 health.extend(data)
-            reserve(self._path / "lock.mdb", _LOCK_BYTES)
+            reserve(self._path / "lock.mdb")
             self._env = open_environment(self._path, self._map_bytes)
         try:
-            self._databases: dict[str, Any] = self._write(self._open_databases)
+            self._databases = self._write(self._open_databases)
             self._write(self._check_format)
         except BaseException:
             self._env.close()
@@ -172,24 +153,9 @@ class Store:
             txn.put(b"format", seal("meta", b"format", FORMAT.to_bytes(4, "little")), db=meta)
             self._put_next(txn, ROOT + 1)
             return
-        version = int.from_bytes(unseal("meta", b"format", stored), "little")
-        if version > FORMAT:
-            raise ManifestError(
-                f"cannot read the manifest: its format is {version}, this arsync knows {FORMAT} "
-                "(use a newer arsync)"
-            )
-        if version < FORMAT:
-            raise damage(f"its format is {version}, which never was")
+        check_version(stored)
 
     # ------------------------------------------------------------------ directories
-
-    def directory_ids(self, keys: Sequence[Key]) -> list[int | None]:
-        """Return the ids of directories by their parents' ids and their names, None for unknown."""
-
-        def read(txn: lmdb.Transaction) -> list[int | None]:
-            return [self._directory_id(txn, key) for key in keys]
-
-        return self._read(read)
 
     def make_directories(self, keys: Sequence[Key]) -> list[int]:
         """Return the ids of directories and give one to each that has none, in one transaction."""
@@ -211,13 +177,8 @@ class Store:
         known = [one for one in found if one is not None]
         return known if len(known) == len(keys) else self._write(write)
 
-    def _directory_id(self, txn: lmdb.Transaction, key: Key) -> int | None:
-        raw = _name_key(key)
-        stored = value_of(txn, self._databases["dirs"], raw)
-        return None if stored is None else id_of("dirs", raw, stored)
-
     def _put_directory(self, txn: lmdb.Transaction, key: Key, directory: int) -> None:
-        raw = _name_key(key)
+        raw = name_key(key)
         txn.put(raw, seal("dirs", raw, ID.pack(directory)), db=self._databases["dirs"])
 
     def _next(self, txn: lmdb.Transaction) -> int:
@@ -251,38 +212,7 @@ class Store:
 
         return self._write(write)
 
-    def trees(self) -> list[tuple[int, Any]]:
-        """Return the source trees: number and identity."""
-        return self._read(lambda txn: list(self._json(txn, "trees")))
-
-    def runs(self) -> list[tuple[int, Any]]:
-        """Return the history, oldest first."""
-        return self._read(lambda txn: list(self._json(txn, "runs")))
-
-    def _json(self, txn: lmdb.Transaction, database: str) -> Iterator[tuple[int, Any]]:
-        for key, stored in entries_of(txn, self._databases[database]):
-            yield int.from_bytes(key, "big"), json.loads(unseal(database, key, stored))
-
     # ------------------------------------------------------------------------ pages
-
-    def pages_of(self, tree: int, directories: Sequence[int]) -> list[list[bytes]]:
-        """Return the recorded pages of directories, [] for one that nothing is recorded of.
-
-        That they are whole is checked, not what is in them: `arsync.uring.records` does that.
-
-        Raises: ManifestCorruptError.
-        """
-
-        def read(txn: lmdb.Transaction) -> list[list[bytes]]:
-            cursor = txn.cursor(self._databases["pages"])
-            return [_chain(cursor, tree, directory) for directory in directories]
-
-        return self._read(read)
-
-    def chunks_of(self, keys: Sequence[Key]) -> list[bytes | None]:
-        """Return the chunk hashes of files by their directories' ids and their names."""
-        database = self._databases["chunks"]
-        return self._read(lambda txn: [value_of(txn, database, _name_key(key)) for key in keys])
 
     def commit(self, group: Group) -> None:
         """Apply a group in one transaction, which is all there or not at all.
@@ -305,9 +235,9 @@ class Store:
                 txn.put(prefix + first, data, db=pages)
         for key, hashes in group.chunks:
             if hashes:
-                txn.put(_name_key(key), hashes, db=self._databases["chunks"])
+                txn.put(name_key(key), hashes, db=self._databases["chunks"])
             else:
-                txn.delete(_name_key(key), db=self._databases["chunks"])
+                txn.delete(name_key(key), db=self._databases["chunks"])
         for line in group.runs:
             self._add_run(txn, line)
 
@@ -315,14 +245,14 @@ class Store:
         directory = self._directory_id(txn, old)
         if directory is None:
             raise InternalError(f"a directory that is not recorded is moved: {old} to {new}")
-        txn.delete(_name_key(old), db=self._databases["dirs"])
+        txn.delete(name_key(old), db=self._databases["dirs"])
         self._put_directory(txn, new, directory)
 
     def _remove(self, txn: lmdb.Transaction, key: Key) -> None:
         directory = self._directory_id(txn, key)
         if directory is None:
             return
-        txn.delete(_name_key(key), db=self._databases["dirs"])
+        txn.delete(name_key(key), db=self._databases["dirs"])
         _delete_all(txn, self._databases["chunks"], DIRECTORY_KEY.pack(directory))
         for tree in (0, *(number for number, _ in self._json(txn, "trees"))):
             _delete_all(txn, self._databases["pages"], PAGE_KEY.pack(tree, directory))
@@ -344,39 +274,13 @@ class Store:
             (pages,) = self.pages_of(tree, [directory])
             if pages:
                 yield Tree(tree, directory, path, pages)
-            below = self._read(partial(self._children, parent=directory))
+            below = self._read(partial(self._all_children, parent=directory))
             waiting += [(one, os.path.join(path, name)) for name, one in reversed(below)]
 
-    def _children(self, txn: lmdb.Transaction, parent: int) -> list[tuple[bytes, int]]:
-        cursor = txn.cursor(self._databases["dirs"])
-        prefix = DIRECTORY_KEY.pack(parent)
-        return [
-            (key[8:], id_of("dirs", key, stored)) for key, stored in starting_with(cursor, prefix)
-        ]
-
-    def sizes(self) -> Sizes:
-        """Return how much the store holds; reads every page's head."""
-
-        def read(txn: lmdb.Transaction) -> Sizes:
-            pages = [
-                (len(one), page_facts(one)[1])
-                for _, one in entries_of(txn, self._databases["pages"])
-            ]
-            return Sizes(
-                file_bytes=(self._path / "data.mdb").stat().st_size,
-                page_bytes=sum(length for length, _ in pages),
-                rows=sum(rows for _, rows in pages),
-                directories=txn.stat(self._databases["dirs"])["entries"] + 1,
-                pages=len(pages),
-            )
-
-        return self._read(read)
+    def _all_children(self, txn: lmdb.Transaction, parent: int) -> list[tuple[bytes, int]]:
+        return list(self._children(txn, parent))
 
     # ----------------------------------------------------------------- transactions
-
-    def _read(self, work: Callable[[lmdb.Transaction], _T]) -> _T:
-        with told(self._path), self._env.begin() as txn:
-            return work(txn)
 
     def _write(self, work: Callable[[lmdb.Transaction], _T]) -> _T:
         while True:
@@ -389,17 +293,6 @@ class Store:
                     self._env.set_mapsize(self._map_bytes)
 
 
-def _name_key(key: Key) -> bytes:
-    return DIRECTORY_KEY.pack(key[0]) + key[1]
-
-
 def _delete_all(txn: lmdb.Transaction, database: Any, prefix: bytes) -> None:
     for key in [key for key, _ in starting_with(txn.cursor(database), prefix)]:
         txn.delete(key, db=database)
-
-
-def _chain(cursor: Any, tree: int, directory: int) -> list[bytes]:
-    """Return the pages of one directory and see that none is missing at either end."""
-    found = list(starting_with(cursor, PAGE_KEY.pack(tree, directory)))
-    check_chain([key[PAGE_KEY.size :] for key, _ in found], [page for _, page in found])
-    return [page for _, page in found]

@@ -17,6 +17,7 @@ from arsync.manifest.environment import (
     entries_of,
     keys_of,
     open_environment,
+    present_in,
     told,
     value_of,
 )
@@ -28,14 +29,16 @@ from arsync.uring.records import are_sound
 __all__ = ["walk"]
 
 
-def walk(path: Path) -> None:
+def walk(path: Path, *, shared: bool = False) -> None:
     """Check every entry of every database; memory grows with the number of directories.
 
+    Args:
+        shared: a run may be writing meanwhile.
     Raises: ManifestCorruptError; the process may die of SIGBUS, SIGSEGV or SIGABRT.
     """
     with told(path):
-        env = open_environment(path, MAP_BYTES, readonly=True)
-        present = _present(env)
+        env = open_environment(path, MAP_BYTES, readonly=True, shared=shared)
+        present = present_in(env)
         if not present:
             return  # it died before its first transaction
         if present != set(DATABASES):
@@ -49,11 +52,6 @@ def walk(path: Path) -> None:
             ids = _check_directories(txn, databases)
             _check_pages(txn, databases["pages"], ids)
         env.close()
-
-
-def _present(env: lmdb.Environment) -> set[str]:
-    with env.begin() as txn:
-        return {key.decode("ascii", "replace") for key, _ in txn.cursor()}
 
 
 def _check_counts(txn: lmdb.Transaction, databases: dict[str, Any]) -> None:

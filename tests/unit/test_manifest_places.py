@@ -179,10 +179,15 @@ def test_a_network_filesystem_is_refused(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_stores_are_kept_where_the_user_says(monkeypatch: pytest.MonkeyPatch) -> None:
-    """XDG_STATE_HOME when it is absolute, else below the home directory."""
+    """The option, ARSYNC_STATE_DIR, XDG_STATE_HOME when it is absolute, the home directory."""
+    monkeypatch.chdir("/usr")
+    monkeypatch.setenv("ARSYNC_STATE_DIR", "state")
+    assert places.state_directory("/on/the/disk") == Path("/on/the/disk")
+    assert places.state_directory("") == Path("/usr/state")
+    monkeypatch.setenv("ARSYNC_STATE_DIR", "")
     monkeypatch.setenv("HOME", "/home/x")
     monkeypatch.setenv("XDG_STATE_HOME", "/var/state")
-    assert places.default_state_directory() == Path("/var/state/arsync")
+    assert places.state_directory() == Path("/var/state/arsync")
     for other in ("relative", ""):
         monkeypatch.setenv("XDG_STATE_HOME", other)
-        assert places.default_state_directory() == Path("/home/x/.local/state/arsync")
+        assert places.state_directory() == Path("/home/x/.local/state/arsync")

@@ -1,0 +1,153 @@
+"""Read what an open store holds: directories, pages, chunks, trees, history.
+
+Owns the questions; whoever opens the environment says how a transaction is had: `store.Store`,
+which holds the lock and writes, and `reader.Reader`, which may stand beside it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import lmdb
+
+from arsync.errors import ManifestError
+from arsync.manifest.environment import entries_of, starting_with, told, value_of
+from arsync.manifest.format import damage, page_facts
+from arsync.manifest.records import DIRECTORY_KEY, PAGE_KEY, check_chain, id_of, unseal
+
+__all__ = ["FORMAT", "Contents", "Key", "Sizes", "check_version", "name_key"]
+
+FORMAT: Final = 1
+
+_T = TypeVar("_T")
+
+Key = tuple[int, bytes]
+"""A parent's id and a name."""
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Say how much a store holds."""
+
+    file_bytes: int
+    page_bytes: int
+    rows: int
+    directories: int
+    pages: int
+
+
+class Contents:
+    """Answer what is recorded; a class below opens the environment.
+
+    Args:
+        path: of the store.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._env: lmdb.Environment
+        self._databases: dict[str, Any]
+
+    def _read(self, work: Callable[[lmdb.Transaction], _T]) -> _T:
+        with told(self._path), self._env.begin() as txn:
+            return work(txn)
+
+    def directory_ids(self, keys: Sequence[Key]) -> list[int | None]:
+        """Return the ids of directories by their parents' ids and their names, None for unknown."""
+
+        def read(txn: lmdb.Transaction) -> list[int | None]:
+            return [self._directory_id(txn, key) for key in keys]
+
+        return self._read(read)
+
+    def _directory_id(self, txn: lmdb.Transaction, key: Key) -> int | None:
+        raw = name_key(key)
+        stored = value_of(txn, self._databases["dirs"], raw)
+        return None if stored is None else id_of("dirs", raw, stored)
+
+    def _children(self, txn: lmdb.Transaction, parent: int) -> Iterator[tuple[bytes, int]]:
+        cursor = txn.cursor(self._databases["dirs"])
+        for key, stored in starting_with(cursor, DIRECTORY_KEY.pack(parent)):
+            yield key[DIRECTORY_KEY.size :], id_of("dirs", key, stored)
+
+    def trees(self) -> list[tuple[int, Any]]:
+        """Return the source trees: number and identity."""
+        return self._read(lambda txn: list(self._json(txn, "trees")))
+
+    def runs(self) -> list[tuple[int, Any]]:
+        """Return the history, oldest first."""
+        return self._read(lambda txn: list(self._json(txn, "runs")))
+
+    def _json(self, txn: lmdb.Transaction, database: str) -> Iterator[tuple[int, Any]]:
+        for key, stored in entries_of(txn, self._databases[database]):
+            yield int.from_bytes(key, "big"), json.loads(unseal(database, key, stored))
+
+    def pages_of(self, tree: int, directories: Sequence[int]) -> list[list[bytes]]:
+        """Return the recorded pages of directories, [] for one that nothing is recorded of.
+
+        That they are whole is checked, not what is in them: `arsync.uring.records` does that.
+
+        Raises: ManifestCorruptError.
+        """
+
+        def read(txn: lmdb.Transaction) -> list[list[bytes]]:
+            cursor = txn.cursor(self._databases["pages"])
+            return [_chain(cursor, tree, directory) for directory in directories]
+
+        return self._read(read)
+
+    def chunks_of(self, keys: Sequence[Key]) -> list[bytes | None]:
+        """Return the chunk hashes of files by their directories' ids and their names."""
+        database = self._databases["chunks"]
+        return self._read(lambda txn: [value_of(txn, database, name_key(key)) for key in keys])
+
+    def sizes(self) -> Sizes:
+        """Return how much the store holds; reads every page's head."""
+
+        def read(txn: lmdb.Transaction) -> Sizes:
+            pages = [
+                (len(one), page_facts(one)[1])
+                for _, one in entries_of(txn, self._databases["pages"])
+            ]
+            return Sizes(
+                file_bytes=(self._path / "data.mdb").stat().st_size,
+                page_bytes=sum(length for length, _ in pages),
+                rows=sum(rows for _, rows in pages),
+                directories=txn.stat(self._databases["dirs"])["entries"] + 1,
+                pages=len(pages),
+            )
+
+        return self._read(read)
+
+
+def name_key(key: Key) -> bytes:
+    """Return the key of a directory in `dirs`, or of a file in `chunks`."""
+    return DIRECTORY_KEY.pack(key[0]) + key[1]
+
+
+def check_version(stored: bytes) -> None:
+    """See that this arsync knows a store's format.
+
+    Args:
+        stored: what `meta` has under "format".
+    Raises: ManifestError for a newer one; ManifestCorruptError.
+    """
+    version = int.from_bytes(unseal("meta", b"format", stored), "little")
+    if version > FORMAT:
+        raise ManifestError(
+            f"cannot read the manifest: its format is {version}, this arsync knows {FORMAT} "
+            "(use a newer arsync)"
+        )
+    if version < FORMAT:
+        raise damage(f"its format is {version}, which never was")
+
+
+def _chain(cursor: Any, tree: int, directory: int) -> list[bytes]:
+    """Return the pages of one directory and see that none is missing at either end."""
+    found = list(starting_with(cursor, PAGE_KEY.pack(tree, directory)))
+    check_chain([key[PAGE_KEY.size :] for key, _ in found], [page for _, page in found])
+    return [page for _, page in found]
