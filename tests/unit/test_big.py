@@ -125,6 +125,44 @@ def test_holes_by_every_method(
             assert ran.changes[b"zeros"].method == Method.READ_WRITE
 
 
+@pytest.mark.parametrize("inplace", [False, True])
+@pytest.mark.parametrize("kind", ["ext4", "btrfs"])
+def test_zeros_that_are_stored_beside_holes(
+    filesystems: Filesystems, engine: str, kind: str, inplace: bool
+) -> None:
+    """A hole of SRC is one in DST, at its place and of its length; zeros are stored as at SRC."""
+    need_root()
+    stored = {5 * MIB: bytes(6 * MIB), BIG - 4096: b"x" * 4096, BIG + 3 * MIB: bytes(8192)}
+    with filesystems.mount(kind).directory() as where:
+        src, dst = one_file(where, Sparse(BIG + 7 * MIB, stored))
+        make(Tree({"f": File(Pattern(BIG), mtime_ns=1)}), dst)
+        ran = run(src, dst, engine=engine, inplace=inplace, reflink="never")
+        assert ran.code == 0
+        assert_same(src, dst)
+        assert_hashed(ran.changes[b"f"], (src / "f").read_bytes())
+        os.sync()
+        expected = [(at, at + len(content)) for at, content in stored.items()]
+        assert data_ranges(src / "f") == data_ranges(dst / "f") == expected
+        assert run(src, where / "thin", engine=engine, sparse=True, reflink="never").code == 0
+        assert data_ranges(where / "thin/f") == [expected[1]]
+
+
+def data_ranges(path: Path) -> list[tuple[int, int]]:
+    """Return where a file has data, as the filesystem says it."""
+    ranges, size = [], path.stat().st_size
+    with path.open("rb") as file:
+        end = 0
+        while end < size:
+            try:
+                start = os.lseek(file.fileno(), end, os.SEEK_DATA)
+            except OSError as error:
+                assert error.errno == errno.ENXIO
+                break
+            end = os.lseek(file.fileno(), start, os.SEEK_HOLE)
+            ranges.append((start, end))
+    return ranges
+
+
 @pytest.mark.parametrize(("sparse", "allocated"), [(False, BIG), (True, 0)])
 def test_preallocated(filesystems: Filesystems, engine: str, sparse: bool, allocated: int) -> None:
     """--preallocate takes the room of holes too; under -S they stay holes."""

@@ -432,26 +432,59 @@ static int write_direct(struct pipeline *p, struct slot *slot)
 	return err;
 }
 
+/* where the source's next data (or its next hole) begins: at off or later, at end at the latest */
+static uint64_t next_extent(const struct ar_big *big, uint64_t off, int whence, uint64_t end)
+{
+	off_t at = sys_seek(big->src_fd, (off_t)off, whence);
+
+	if (at < 0 && at != -ENXIO)	/* a filesystem that cannot tell: all of it is data */
+		return whence == SEEK_DATA ? off : end;
+	return at < 0 ? end : AR_MIN((uint64_t)at, end);
+}
+
+/*
+ * Holes of the source stay holes, and zeros that it stores are stored.  A hole is
+ * left out only where zeros were read: it may be younger than the reading.
+ */
+static int write_extents(struct pipeline *p, const struct slot *slot)
+{
+	struct ar_big *big = p->big;
+	const uint64_t end = slot->off + slot->len;
+	int err = 0;
+
+	for (uint64_t off = slot->off, data, hole; off < end && !err; off = hole) {
+		data = next_extent(big, off, SEEK_DATA, end);
+		hole = data < end ? next_extent(big, data, SEEK_HOLE, end) : end;
+		if (data > off)
+			err = ar_write_holes(p->lane, big->dst_fd, slot->buf + (off - slot->off),
+					     data - off, off, big->in_place, &p->hole_bytes);
+		if (!err && hole > data)
+			err = ar_write_data(p->lane, big->dst_fd, slot->buf + (data - slot->off),
+					    hole - data, data, big->in_place, &p->hole_bytes);
+	}
+	return err;
+}
+
 static void write_block(struct pipeline *p, struct slot *slot)
 {
 	struct ar_lane *lane = p->lane;
 	struct ar_big *big = p->big;
-	bool sparse = (big->row.flags & AR_ROW_SPARSE) || (lane->cfg.flags & AR_LANE_SPARSE);
+	const bool has_holes = big->row.flags & AR_ROW_SPARSE;
+	int err;
 
 	slot->state = SLOT_FREE;
-	if (big->direct_fd >= 0 && !sparse) {
-		int err = write_direct(p, slot);
+	if (big->direct_fd >= 0 && !has_holes && !(lane->cfg.flags & AR_LANE_SPARSE)) {
+		err = write_direct(p, slot);
 		if (err && err != -EINVAL)
 			fail(p, err, AR_OP_WRITE, 1);
 		if (err != -EINVAL)
 			return;
 	}
-	uint32_t flags = lane->cfg.flags;
-	if (sparse)	/* zeros in a file with holes are left out */
-		lane->cfg.flags |= AR_LANE_SPARSE;
-	int err = ar_write_data(lane, big->dst_fd, slot->buf, slot->len, slot->off, big->in_place,
-				&p->hole_bytes);
-	lane->cfg.flags = flags;
+	if (has_holes)
+		err = write_extents(p, slot);
+	else
+		err = ar_write_data(lane, big->dst_fd, slot->buf, slot->len, slot->off,
+				    big->in_place, &p->hole_bytes);
 	if (err)
 		fail(p, err, AR_OP_WRITE, 1);
 }
@@ -566,8 +599,7 @@ static bool all_hole(struct ar_big *big, uint64_t off, uint64_t len)
 {
 	if (!(big->row.flags & AR_ROW_SPARSE) || big->in_place)
 		return false;
-	off_t data = sys_seek(big->src_fd, (off_t)off, SEEK_DATA);
-	return data == -ENXIO || (data >= 0 && (uint64_t)data >= off + len);
+	return next_extent(big, off, SEEK_DATA, off + len) == off + len;
 }
 
 static uint8_t hash_of_hole[AR_HASH_BYTES];	/* of a whole chunk of zeros */

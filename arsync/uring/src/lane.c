@@ -180,16 +180,23 @@ static int write_sparse(int fd, const uint8_t *buf, size_t len, uint64_t off, bo
 	return err;
 }
 
+int ar_write_holes(struct ar_lane *lane, int fd, const uint8_t *buf, size_t len, uint64_t off,
+		   bool punch, uint64_t *hole_bytes)
+{
+	ar_limit_take(lane, len);
+	int err = write_sparse(fd, buf, len, off, punch, hole_bytes);
+	if (!err)
+		lane->tally.moved_bytes += len;
+	return err;
+}
+
 int ar_write_data(struct ar_lane *lane, int fd, const uint8_t *buf, size_t len, uint64_t off,
 		  bool punch, uint64_t *hole_bytes)
 {
-	int err;
-
-	ar_limit_take(lane, len);
 	if (lane->cfg.flags & AR_LANE_SPARSE)
-		err = write_sparse(fd, buf, len, off, punch, hole_bytes);
-	else
-		err = sys_write_all(fd, buf, len, (off_t)off);
+		return ar_write_holes(lane, fd, buf, len, off, punch, hole_bytes);
+	ar_limit_take(lane, len);
+	int err = sys_write_all(fd, buf, len, (off_t)off);
 	if (!err)
 		lane->tally.moved_bytes += len;
 	return err;

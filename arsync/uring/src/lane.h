@@ -270,7 +270,10 @@ int ar_lane_parent(struct ar_lane *lane, const char *path, size_t len);
 void ar_limit_take(struct ar_lane *lane, uint64_t bytes);
 /* whether to try an operation again that failed with err; sleeps a while before yes */
 bool ar_try_again(struct ar_lane *lane, int err, int *tries);
-/* under -S zeros become holes, punched where something may stand; adds them to hole_bytes */
+/* zeros become holes, punched where something may stand; adds them to hole_bytes */
+int ar_write_holes(struct ar_lane *lane, int fd, const uint8_t *buf, size_t len, uint64_t off,
+		   bool punch, uint64_t *hole_bytes);
+/* likewise under -S, else zeros are written as what they are */
 int ar_write_data(struct ar_lane *lane, int fd, const uint8_t *buf, size_t len, uint64_t off,
 		  bool punch, uint64_t *hole_bytes);
 /* notes a file that is whole and in its place */
