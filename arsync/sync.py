@@ -122,6 +122,7 @@ class _Run:
         self._src = b""
         self._dst = b""
         self._made_target = False
+        self._links: Later | None = None
         self._failed_directories = _FailedDirectories()
         self._error: BaseException | None = None
 
@@ -165,6 +166,8 @@ class _Run:
         if dst_root:
             stack.enter_context(dst_root)
         temp_dir_fd = self._open_temp_dir(stack)
+        if self._options.preserve.hard_links:
+            self._links = stack.enter_context(Later(LaterKind.LINKS))
         earlier: list[tuple[Transfer, Root]] = []
         for transfer in transfers:
             self._exact = False
@@ -225,25 +228,21 @@ class _Run:
         rules = Rules(self._options, granule_ns, self._identity)
         scanner.map_acls(rules)
         with ExitStack() as stack:
-            links = dirs = None
-            if self._options.preserve.hard_links:
-                links = stack.enter_context(Later(LaterKind.LINKS))
-            if not self._dry_run:
-                dirs = stack.enter_context(Later(LaterKind.DIRS))
+            dirs = None if self._dry_run else stack.enter_context(Later(LaterKind.DIRS))
             if dst and not self._dry_run:
                 self._start_lanes(scanner.src, dst, rules, temp_dir_fd, stack)
             walk = Walk(
                 scanner,
                 rules,
                 transfer.starts,
-                lambda batch, parents: self._take_in(batch, parents, links, dirs),
+                lambda batch, parents: self._take_in(batch, parents, dirs),
                 self._engine.scan_threads,
             )
             with self._timed("walk and copy"):
                 self._walk(walk)
                 self._exact = last
                 self._drain()
-            for phase, later in ((Phase.LINK, links), (Phase.FINISH, dirs)):
+            for phase, later in ((Phase.LINK, self._links), (Phase.FINISH, dirs)):
                 if later and later.count:
                     with self._timed(phase.value):
                         self._run_phase(phase, later)
@@ -298,13 +297,11 @@ class _Run:
         if errors:
             raise errors[0]
 
-    def _take_in(
-        self, batch: Batch, parents: Sequence[Batch], links: Later | None, dirs: Later | None
-    ) -> None:
+    def _take_in(self, batch: Batch, parents: Sequence[Batch], dirs: Later | None) -> None:
         """Take a compared batch from the walk: spool what waits, pass on the rest."""
         self._raise_what_failed()
-        if links:
-            links.add(batch)
+        if self._links:
+            self._links.add(batch)
         if dirs:
             dirs.add(batch)
         self._found.add(batch.tally)

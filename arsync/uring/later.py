@@ -32,9 +32,10 @@ class LaterKind(enum.IntEnum):
 class Later:
     """Spool what waits, in an unlinked temporary file: memory does not grow with the tree.
 
-    Serves one pair of roots. Several threads may add, then one reads. A batch goes to LINKS before
-    it goes to DIRS and before its tally is read, because a name that is linked again touches its
-    directory and is not copied.
+    Serves one pair of roots. Several threads may add, then one reads. LINKS that were read to the
+    end serve the next source of the same destination: its names are linked to those before it.
+    A batch goes to LINKS before it goes to DIRS and before its tally is read, because a name that
+    is linked again touches its directory and is not copied.
 
     Args:
         kind: what it takes out of a batch.
@@ -71,7 +72,7 @@ class Later:
             self._check(lib.ar_later_add(self._raw, batch.raw))
 
     def next(self, batch: Batch) -> bool:
-        """Fill a batch with what comes next; nothing can be added from the first call on.
+        """Fill a batch with what comes next; nothing can be added until all has been read.
 
         Returns: False at the end, with the batch empty.
         Raises: FileError, OutOfMemoryError.

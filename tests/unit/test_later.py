@@ -446,6 +446,26 @@ def test_nothing_is_added_once_reading_began() -> None:
             later.add(Batch())
 
 
+def test_names_of_a_further_source_follow_those_before() -> None:
+    """A spool that was read to the end knows the first names still, and gives only what is new."""
+
+    def batch(names: bytes, path: bytes) -> Batch:
+        rows = tuple(name(bytes([one])) for one in names)
+        return compared(Pair(Page(rows, path=path), None, lib.AR_PAIR_NEW))
+
+    with Later(LaterKind.LINKS) as later:
+        later.add(batch(b"ab", b"one"))
+        assert read_links(later) == [(b"one/b", b"one/a", Why.NEW)]
+        assert later.count == 0
+        later.add(batch(b"cd", b"two"))
+        assert later.count == 2
+        assert read_links(later) == [
+            (b"two/c", b"one/a", Why.NEW),
+            (b"two/d", b"one/a", Why.NEW),
+        ]
+        assert read_links(later) == []
+
+
 def test_a_directory_for_the_spool_that_is_not_there_is_an_error(tmp_path: Path) -> None:
     """The sentence names the directory."""
     with pytest.raises(FileError, match="gone"):

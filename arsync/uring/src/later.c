@@ -147,7 +147,7 @@ static int next_dirs(struct ar_later *later, struct ar_batch *out)
 
 int ar_later_add(ar_later *later, struct ar_batch *batch)
 {
-	if (!later->src_root) {
+	if (!later->count) {	/* nothing of another source waits */
 		later->src_root = batch->src_root;
 		later->dst_root = batch->dst_root;
 	}
@@ -164,13 +164,19 @@ static int start_reading(struct ar_later *later)
 
 	if (err)
 		return err;
-	ar_inodes_free(later->inodes);
-	later->inodes = NULL;
 	later->reading = true;
 	if (later->what == AR_LATER_DIRS)
 		later->position = later->spool.written;
+	ar_spool_free(&later->leaders);
 	ar_spool_view(&later->leaders, &later->spool, LEADER_BLOCK_BYTES);
 	return 0;
+}
+
+/* the first names stay known: another source may have more names of their inodes */
+static void end_followers(struct ar_later *later)
+{
+	later->reading = false;
+	later->count = 0;
 }
 
 int ar_later_next(ar_later *later, struct ar_batch *out)
@@ -182,8 +188,12 @@ int ar_later_next(ar_later *later, struct ar_batch *out)
 	ar_batch_clear(out);
 	out->src_root = later->src_root;
 	out->dst_root = later->dst_root;
-	return later->what == AR_LATER_LINKS ? ar_followers_next(later, out)
-					     : next_dirs(later, out);
+	if (later->what == AR_LATER_DIRS)
+		return next_dirs(later, out);
+	int filled = ar_followers_next(later, out);
+	if (!filled)
+		end_followers(later);
+	return filled;
 }
 
 /* --------------------------------------------------------------- open and close */

@@ -4,6 +4,8 @@
  * AR_LATER_LINKS: of the names of one inode, the first that is added is the
  * leader: its change goes on as if it had no other name.  Each further name, a
  * follower, is linked to the leader's destination when everything is copied.
+ * When all followers are read, names of a further source for the same destination
+ * may be added: they follow the leaders of the sources before.
  * AR_LATER_DIRS: directories that work moves the mtime of, or that get their mode
  * and times when they are complete; children come out before their parents.
  *
@@ -63,7 +65,7 @@ struct ar_later {
 	uint64_t position;	/* of the next record to read */
 	ar_root *src_root;
 	ar_root *dst_root;
-	struct ar_inodes *inodes;	/* until reading begins */
+	struct ar_inodes *inodes;	/* of LINKS: the leaders */
 	struct ar_spool spool;
 	struct ar_spool leaders;	/* reads their paths */
 	struct ar_bytes open_folder;	/* copy of the FOLDER record that is read */

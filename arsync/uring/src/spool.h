@@ -48,7 +48,7 @@ int ar_bytes_align(struct ar_bytes *bytes);
 void ar_bytes_free(struct ar_bytes *bytes);
 
 void ar_spool_init(struct ar_spool *spool, int fd);
-/* a second reader of a finished spool, for records here and there */
+/* a second reader of what a finished spool holds, for records here and there */
 void ar_spool_view(struct ar_spool *view, const struct ar_spool *spool, size_t block_bytes);
 void ar_spool_free(struct ar_spool *spool);
 
@@ -60,7 +60,7 @@ static inline uint64_t ar_spool_bytes(const struct ar_spool *spool)
 /* starts a record at offset; ar_bytes_add to spool->out adds to it, end completes it */
 int ar_spool_begin(struct ar_spool *spool, uint32_t kind, uint64_t *offset);
 int ar_spool_end(struct ar_spool *spool, uint64_t offset);
-/* writes what is buffered: no record can be added afterwards */
+/* writes what is buffered: only what is written can be read */
 int ar_spool_finish(struct ar_spool *spool);
 
 /* the record there, valid until the next call; offset below ar_spool_bytes */
