@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -36,19 +36,47 @@ class Transfer:
     starts: tuple[Start, ...]
 
     @property
-    def names(self) -> frozenset[bytes] | None:
-        """Return the names in the root that are copied, None for all of it."""
-        names: set[bytes] = set()
+    def paths(self) -> frozenset[bytes] | None:
+        """Return what is copied, below the root, links that lead on with a slash; None for all."""
+        paths: set[bytes] = set()
         for start in self.starts:
             if isinstance(start, Whole):
                 return None
-            names.update(start.above[:1] if isinstance(start, Chain) else start.names)
-        return frozenset(names)
+            named = start.end if isinstance(start, Chain) else start
+            end = b"/" if named.follow else b""
+            paths.update(os.path.join(named.path, name) + end for name in named.names)
+        return frozenset(paths)
+
+    @property
+    def gives_root(self) -> bool:
+        """Tell whether the destination's root gets attributes, too."""
+        return any(_gives_root(start) for start in self.starts)
+
+    def and_root(self) -> Transfer:
+        """Return the same with the root, which adding names to it would give another time."""
+        first = self.starts[0]
+        if isinstance(first, Named):
+            first = replace(first, with_own=True)
+        elif isinstance(first, Chain):
+            first = replace(first, with_root=True)
+        return Transfer(self.root, (first, *self.starts[1:]))
 
     def may_meet(self, other: Transfer) -> bool:
-        """Tell whether both may hold an entry of one name."""
-        mine, theirs = self.names, other.names
-        return mine is None or theirs is None or not mine.isdisjoint(theirs)
+        """Tell whether both may hold an entry of one name, or give the root its attributes."""
+        mine, theirs = self.paths, other.paths
+        if mine is None or theirs is None or (self.gives_root and other.gives_root):
+            return True
+        return not _tops(mine).isdisjoint(_tops(theirs))
+
+
+def _gives_root(start: Start) -> bool:
+    if isinstance(start, Whole):
+        return True
+    return start.with_root if isinstance(start, Chain) else start.with_own
+
+
+def _tops(paths: Iterable[bytes]) -> set[bytes]:
+    return {path.partition(b"/")[0] for path in paths}
 
 
 @dataclass(frozen=True)
@@ -263,7 +291,16 @@ def _join(found: Sequence[_Source], alias: bytes | None, *, recursive: bool) -> 
             transfers[-1] = Transfer(last.root, _add_start(last.starts, start))
         else:
             transfers.append(Transfer(source.root, (start,)))
-    return transfers
+    return _keep_root(transfers)
+
+
+def _keep_root(transfers: Sequence[Transfer]) -> list[Transfer]:
+    """Have the root finished again where names come into it after it got its attributes."""
+    kept: list[Transfer] = []
+    for transfer in transfers:
+        is_given = any(other.gives_root for other in kept)
+        kept.append(transfer.and_root() if is_given else transfer)
+    return kept
 
 
 def _is_covered(source: _Source, before: Sequence[_Source], after: Sequence[_Source]) -> bool:

@@ -283,13 +283,12 @@ class Walk:
         if isinstance(task, _End):
             task = task.start
         if isinstance(task, Named):
+            own = task.with_own
             if task.follow:
                 name, implied = task.names[0], task.implied
-                self._scanner.scan_through(batch, task.path, name, implied=implied)
+                self._scanner.scan_through(batch, task.path, name, implied=implied, with_own=own)
             else:
-                self._scanner.scan_names(batch, task.path, task.names, task.alias)
-            if task.with_own:
-                batch.own_directory()
+                self._scanner.scan_names(batch, task.path, task.names, task.alias, with_own=own)
         elif isinstance(task, Whole):
             giant = self._scanner.scan_root(batch)
         elif isinstance(task, _Rest):

@@ -186,10 +186,10 @@ class _Run:
     ) -> Scanner:
         """Return a scanner that leaves alone what an earlier source has given."""
         scanner = Scanner(src, dst, scan_flags(self._options, as_root=self._identity.is_root))
-        scanner.select(self._options.filters, whole=transfer.names is None)
+        scanner.select(self._options.filters, whole=transfer.paths is None)
         for other, root in earlier:
             if transfer.may_meet(other):
-                scanner.add_earlier(root, other.names)
+                scanner.add_earlier(root, other.paths, gives_root=other.gives_root)
         return scanner
 
     def _open_target(self, target: Target) -> Root | None:

@@ -90,6 +90,7 @@ class _Lib:
     AR_PAIR_TOUCHED: int
     AR_PAIR_FOLLOW: int
     AR_PAIR_IMPLIED: int
+    AR_PAIR_GIVEN: int
     AR_CHILD_ASK: int
     AR_FILTER_INCLUDE: int
     AR_FILTER_NEGATE: int
@@ -156,6 +157,7 @@ class _Lib:
     AR_SCAN_RECURSE: int
     AR_SCAN_SKIP_MOUNTS: int
     AR_SCAN_ALL_XATTRS: int
+    AR_SCAN_DRY_RUN: int
     AR_ROOT_CREATE: int
     AR_LATER_LINKS: int
     AR_LATER_DIRS: int
@@ -244,7 +246,9 @@ class _Lib:
     def ar_scan_open(self, src: CData, dst: CData, flags: int, out: CData, /) -> int: ...
     def ar_scan_close(self, scan: CData, /) -> None: ...
     def ar_scan_map_acls(self, scan: CData, rules: CData, /) -> None: ...
-    def ar_scan_earlier(self, scan: CData, root: CData, names: bytes, size: int, /) -> int: ...
+    def ar_scan_earlier(
+        self, scan: CData, root: CData, paths: bytes, size: int, gives_root: bool, /
+    ) -> int: ...
     def ar_scan_names(
         self,
         scan: CData,

@@ -141,11 +141,6 @@ class Batch:
         self.raw.children[child].filter = table
         self.raw.children[child].flags &= ~lib.AR_CHILD_ASK
 
-    def own_directory(self) -> None:
-        """Compare the directory of a scan of names, which is a root, as well as the names."""
-        self.raw.pairs[0].flags &= ~lib.AR_PAIR_NAMED
-        self.raw.pairs[0].flags |= lib.AR_PAIR_ROOT
-
     def src_path(self, pair: int = 0) -> bytes:
         """Return the path of one of the directories, where a link's component ends in NUL."""
         page = self._src_page(pair)

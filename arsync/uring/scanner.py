@@ -113,16 +113,18 @@ class Scanner:
         self._rules = rules
         lib.ar_scan_map_acls(self._raw, rules.raw)
 
-    def add_earlier(self, root: Root, names: frozenset[bytes] | None) -> None:
+    def add_earlier(self, root: Root, paths: frozenset[bytes] | None, *, gives_root: bool) -> None:
         """Say what was copied to the same destination before: its entries count, not this one's.
 
         Args:
             root: a source root, which the caller keeps open.
-            names: what was copied of it, names in the root; None for all of it.
+            paths: what was copied of it, below the root; None for all of it. One that may be a
+                link to a directory, and then stands for that, ends in a slash.
+            gives_root: the destination's root has its attributes.
         Raises: OutOfMemoryError.
         """
-        joined = b"".join(name + b"\0" for name in names or ())
-        _check(lib.ar_scan_earlier(self._raw, root.raw, joined, len(joined)))
+        joined = b"".join(path + b"\0" for path in paths or ())
+        _check(lib.ar_scan_earlier(self._raw, root.raw, joined, len(joined), gives_root))
 
     def scan_root(self, batch: Batch) -> GiantDirectory | None:
         """Scan the root directory itself.
@@ -135,7 +137,13 @@ class Scanner:
         return _giant(more)
 
     def scan_names(
-        self, batch: Batch, path: bytes, names: Sequence[bytes], alias: bytes | None = None
+        self,
+        batch: Batch,
+        path: bytes,
+        names: Sequence[bytes],
+        alias: bytes | None = None,
+        *,
+        with_own: bool = False,
     ) -> None:
         """Scan only these names of the directory at path.
 
@@ -143,23 +151,30 @@ class Scanner:
             path: below both roots, empty for the roots themselves; a component that ends in NUL is
                 a link of the source that is followed.
             alias: what the only name is called at the destination.
+            with_own: the directory itself, which is the root, gets its attributes, too.
         Raises: OutOfDescriptors, OutOfMemoryError.
         """
         joined = b"".join(name + b"\0" for name in names)
         target = ffi.NULL if alias is None else ffi.new("char[]", alias)
+        flags = lib.AR_PAIR_ROOT if with_own else 0
         _check(
-            lib.ar_scan_names(self._raw, path, len(path), joined, len(joined), target, 0, batch.raw)
+            lib.ar_scan_names(
+                self._raw, path, len(path), joined, len(joined), target, flags, batch.raw
+            )
         )
 
-    def scan_through(self, batch: Batch, path: bytes, name: bytes, *, implied: bool) -> None:
+    def scan_through(
+        self, batch: Batch, path: bytes, name: bytes, *, implied: bool, with_own: bool = False
+    ) -> None:
         """Scan one name of the directory at path; a link to a directory stands for that.
 
         Args:
-            path: as for `scan_names`.
+            path, with_own: as for `scan_names`.
             implied: it is a directory on the way of -R, which no filter rule hides.
         Raises: OutOfDescriptors, OutOfMemoryError.
         """
         flags = lib.AR_PAIR_FOLLOW | (lib.AR_PAIR_IMPLIED if implied else 0)
+        flags |= lib.AR_PAIR_ROOT if with_own else 0
         _check(
             lib.ar_scan_names(
                 self._raw, path, len(path), name, len(name), ffi.NULL, flags, batch.raw
@@ -213,6 +228,7 @@ def scan_flags(options: SyncOptions, *, as_root: bool) -> int:
         lib.AR_SCAN_SAFE: links.safe_links,
         lib.AR_SCAN_KEEP_DIRLINKS: links.keep_dirlinks,
         lib.AR_SCAN_RECURSE: preserve.recursive,
+        lib.AR_SCAN_DRY_RUN: options.write.dry_run,
     }
     return sum(bit for bit, is_wanted in wanted.items() if is_wanted)
 

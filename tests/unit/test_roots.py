@@ -159,7 +159,7 @@ def test_relative_names_are_joined_only_in_one_directory() -> None:
     """Chains stay apart, and so do names of different directories."""
     (transfer,), _ = resolved(b"dir/a", b"file", b"dst", b"dir/b", options=RELATIVE, dst=b"new")
     assert [type(start).__name__ for start in transfer.starts] == ["Chain", "Named", "Chain"]
-    assert transfer.names == {b"dir", b"file", b"dst"}
+    assert transfer.paths == {b"dir/a", b"dir/b", b"file", b"dst"}
 
 
 # ---------------------------------------------------------------------- DST

@@ -155,6 +155,7 @@ struct ar_change {
 #define AR_PAIR_TOUCHED 64	/* work in it moves its mtime: finish it later */
 #define AR_PAIR_FOLLOW 128	/* names that are links to directories stand for those */
 #define AR_PAIR_IMPLIED 256	/* named by -R as a directory on the way: no rule hides it */
+#define AR_PAIR_GIVEN 512	/* its own attributes are an earlier source's, and have been compared */
 
 struct ar_pair {		/* one directory, or one page of it, on both sides */
 	uint64_t src_page;	/* offset in batch->src */
@@ -322,6 +323,7 @@ struct ar_rules {		/* what decides equality, and what is set */
 #define AR_SCAN_RECURSE 512
 #define AR_SCAN_SKIP_MOUNTS 1024	/* -xx: not even the mount point */
 #define AR_SCAN_ALL_XATTRS 2048		/* as root: every name but system.* */
+#define AR_SCAN_DRY_RUN 4096		/* what an earlier source gives is not there */
 
 #define AR_FILTER_INCLUDE 1
 #define AR_FILTER_NEGATE 2
@@ -394,13 +396,21 @@ int ar_scan_open(ar_root *src, ar_root *dst, uint32_t flags, ar_scan **out);
 void ar_scan_close(ar_scan *scan);
 /* source ACLs are compared as the rules map their ids; call it before the first scan */
 void ar_scan_map_acls(ar_scan *scan, const struct ar_rules *rules);
-/* a source copied before this one, of it these names, NUL-separated, or (none) all */
-int ar_scan_earlier(ar_scan *scan, ar_root *root, const char *names, size_t names_len);
+/*
+ * A source copied before this one, of it these paths, NUL-separated, or (none) all;
+ * a path of -R with a slash at its end leads through a symlink.  gives_root: the
+ * destination's root has its attributes.
+ */
+int ar_scan_earlier(ar_scan *scan, ar_root *root, const char *paths, size_t paths_len,
+		    bool gives_root);
 /* copies a table; its id.  The first is for names, and for what is entered from them */
 int ar_scan_filter(ar_scan *scan, const struct ar_filter_table *table);
 /* the table of the root itself */
 void ar_scan_filter_root(ar_scan *scan, uint32_t id);
-/* the directory path with only these names, NUL-separated; pair_flags AR_PAIR_* */
+/*
+ * The directory path with only these names, NUL-separated; pair_flags AR_PAIR_*, of
+ * which ROOT says that the root itself is meant, too.
+ */
 int ar_scan_names(ar_scan *scan, const char *path, size_t path_len, const char *names,
 		  size_t names_len, const char *alias, uint32_t pair_flags,
 		  struct ar_batch *out);

@@ -295,7 +295,8 @@ static bool has_bad_self(const struct diff *d)
 
 static void diff_self(const struct diff *d, struct ar_pair *pair)
 {
-	if ((pair->flags & AR_PAIR_NAMED) || !(d->src->flags & AR_PAGE_FIRST) || has_bad_self(d))
+	if ((pair->flags & (AR_PAIR_NAMED | AR_PAIR_GIVEN)) ||
+	    !(d->src->flags & AR_PAGE_FIRST) || has_bad_self(d))
 		return;
 
 	uint32_t why = self_why(d, pair);

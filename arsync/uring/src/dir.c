@@ -124,7 +124,7 @@ static int self_digest(struct scan_call *call, struct ar_dir *dir, int which)
 {
 	struct ar_side *side = &dir->side[which];
 
-	if (dir->pair_flags & AR_PAIR_NAMED)
+	if (dir->pair_flags & AR_PAIR_NAMED && !(dir->pair_flags & AR_PAIR_ROOT))
 		return 0;
 	return ar_row_digest(call, &side->self, which, side->fd, ".", AR_NONE);
 }

@@ -47,7 +47,7 @@ static bool is_unsafe(const char *target, long depth)
 	return false;
 }
 
-static long path_depth(const struct ar_path *path)
+long ar_path_depth(const struct ar_path *path)
 {
 	long depth = path->len > 0;
 
@@ -57,31 +57,30 @@ static long path_depth(const struct ar_path *path)
 }
 
 /* -k sees through links to directories everywhere, a path of -R through its own */
-static bool follows_dirlinks(const struct scan_call *call, const struct ar_dir *dir)
+static bool follows_dirlinks(const struct scan_call *call, const struct link_place *place)
 {
 	const uint32_t flags = call->scan->flags;
 
-	return dir->pair_flags & AR_PAIR_FOLLOW ||
+	return place->follow_dirs ||
 	       (flags & AR_SCAN_COPY_DIRLINKS && !(flags & AR_SCAN_COPY_LINKS));
 }
 
-enum link_verdict ar_link_judge(struct scan_call *call, const struct ar_dir *dir, const char *name,
-				const char *target, struct statx *stx, int *err)
+enum link_verdict ar_link_judge(struct scan_call *call, const struct link_place *place,
+				const char *name, const char *target, struct statx *stx, int *err)
 {
-	const struct ar_side *side = &dir->side[SRC];
 	const uint32_t flags = call->scan->flags;
 	bool unsafe = false;
 	struct statx seen;
 
-	if (follows_dirlinks(call, dir) &&
-	    !ar_scan_statx(call, side->fd, name, 0, &seen) && S_ISDIR(seen.stx_mode)) {
+	if (follows_dirlinks(call, place) &&
+	    !ar_scan_statx(call, place->fd, name, 0, &seen) && S_ISDIR(seen.stx_mode)) {
 		*stx = seen;
 		return LINK_FOLLOWED;
 	}
 	if (flags & (AR_SCAN_COPY_UNSAFE | AR_SCAN_SAFE))
-		unsafe = is_unsafe(target, path_depth(&side->path));
+		unsafe = is_unsafe(target, place->depth);
 	if (flags & AR_SCAN_COPY_LINKS || (unsafe && flags & AR_SCAN_COPY_UNSAFE)) {
-		*err = ar_scan_statx(call, side->fd, name, 0, &seen);
+		*err = ar_scan_statx(call, place->fd, name, 0, &seen);
 		if (*err)
 			return LINK_DANGLING;
 		*stx = seen;

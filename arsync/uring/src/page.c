@@ -171,14 +171,18 @@ static int missing_kind(const struct ar_dir *dir, int err)
 static int source_link(struct scan_call *call, struct ar_dir *dir, struct writer *w,
 		       const char *name, struct statx *stx, struct ar_row *row)
 {
-	const struct ar_side *side = &dir->side[SRC];
+	const struct link_place place = {
+		.fd = dir->side[SRC].fd,
+		.depth = ar_path_depth(&dir->side[SRC].path),
+		.follow_dirs = dir->pair_flags & AR_PAIR_FOLLOW,
+	};
 	const size_t before = w->used;
-	int err = read_link(w, side->fd, name, row);
+	int err = read_link(w, place.fd, name, row);
 
 	if (err)
 		return spoil(call, row, w->rows, missing_kind(dir, err), AR_OP_READLINK, err);
 	const char *target = (const char *)page_start(w) + row->link_off;
-	switch (ar_link_judge(call, dir, name, target, stx, &err)) {
+	switch (ar_link_judge(call, &place, name, target, stx, &err)) {
 	case LINK_KEPT:
 		return 0;
 	case LINK_FOLLOWED:
@@ -247,6 +251,8 @@ static int source_row(struct scan_call *call, struct ar_dir *dir, struct writer 
 	if (dir->earlier) {
 		int taken = ar_earlier_has(call, dir, name, len, &row);
 
+		if (taken == -ENOMEM)
+			return taken;
 		row.flags |= taken ? AR_ROW_BAD : 0;
 		if (taken < 0)
 			err = ar_batch_add_problem(call->out, call->pair, w->rows,

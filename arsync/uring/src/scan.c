@@ -171,6 +171,9 @@ static int open_and_list(struct scan_call *call, const struct task *task)
 		err = ar_dir_open_dest(call, dir, dir->pair_flags & AR_PAIR_SHALLOW);
 	else if (!err)
 		dir->pair_flags |= AR_PAIR_NEW;
+	if (dir->self_is_given &&
+	    (call->scan->flags & AR_SCAN_DRY_RUN || !(dir->pair_flags & AR_PAIR_NEW)))
+		dir->pair_flags |= AR_PAIR_GIVEN;
 	return err;
 }
 
@@ -304,8 +307,11 @@ int ar_scan_names(ar_scan *scan, const char *path, size_t path_len, const char *
 		err = ar_names_sort(list, &call.scratch->sorter);
 	if (!err)
 		err = set_named_paths(&call, path, path_len);
+	const uint32_t first = out->pair_count;
 	if (!err)
 		err = scan_directory(&call, &task, NULL);
+	if (!err && pair_flags & AR_PAIR_ROOT)
+		out->pairs[first].flags &= ~AR_PAIR_NAMED;
 	end(&call);
 	free(src_name);
 	return err;
@@ -369,6 +375,8 @@ static int scan_child(struct scan_call *call, const struct ar_batch *parent,
 		task.has_dst = true;
 	if (is_shallow(call, child, pair, row))
 		task.pair_flags |= AR_PAIR_SHALLOW;
+	if (pair->flags & AR_PAIR_IMPLIED)	/* entries come into it by another pair */
+		task.pair_flags |= AR_PAIR_TOUCHED;
 	int err = set_child_paths(call, parent, pair, row);
 	return err ? err : scan_directory(call, &task, more);
 }

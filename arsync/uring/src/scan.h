@@ -85,6 +85,11 @@ struct ar_side {		/* a directory on one side while its pages are written */
 	struct ar_names names;
 };
 
+struct ar_namesake {		/* the same directory of an earlier source */
+	int fd;			/* negative: it gave none */
+	bool is_whole;		/* and all that is in it */
+};
+
 struct ar_dir {
 	struct ar_side side[2];
 	uint32_t pair_flags;
@@ -93,9 +98,9 @@ struct ar_dir {
 	const struct ar_filter_table *filter;	/* the rules in force in it, or NULL */
 	uint32_t filter_id;
 	const char *alias;	/* the source's name of the only entry, or NULL */
-	int *earlier;		/* the same directory of each earlier source, or -1 */
+	struct ar_namesake *earlier;	/* one for each earlier source */
 	uint32_t earlier_count;
-	bool self_is_given;	/* by one of them */
+	bool self_is_given;	/* by one of them: side[SRC].self is that one's */
 };
 
 struct ar_scratch {
@@ -109,8 +114,9 @@ struct ar_scratch {
 
 struct ar_earlier {		/* a source that has been copied to the same destination */
 	ar_root *root;
-	char *names;		/* NUL-separated, of what was copied of it */
-	size_t names_len;	/* 0: all of it */
+	char *paths;		/* NUL-separated, of what was copied of it */
+	size_t paths_len;	/* 0: all of it */
+	bool gives_root;	/* the root has its attributes */
 };
 
 struct ar_scan {
@@ -198,7 +204,10 @@ void ar_filters_free(ar_scan *scan);
 /* opens the source directory's namesakes, whose own row then stands for its own */
 int ar_earlier_open(struct scan_call *call, struct ar_dir *dir);
 void ar_earlier_close(struct ar_dir *dir);
-/* 1: the entry of this name came from an earlier source; -ENOTDIR: it is in a directory's way */
+/*
+ * 1: the entry of this name came from an earlier source; -ENOTDIR: it is in a
+ * directory's way; -ENOMEM.
+ */
 int ar_earlier_has(struct scan_call *call, const struct ar_dir *dir, const char *name, size_t len,
 		   const struct ar_row *row);
 void ar_earlier_free(ar_scan *scan);
@@ -212,12 +221,20 @@ int ar_page_pair(struct scan_call *call, struct ar_dir *dir);
 
 enum link_verdict { LINK_KEPT, LINK_FOLLOWED, LINK_DANGLING, LINK_UNSAFE };
 
+struct link_place {		/* a source directory that holds a symlink */
+	int fd;
+	long depth;		/* below the root */
+	bool follow_dirs;	/* as a path of -R does */
+};
+
+/* how deep a directory of this path lies */
+long ar_path_depth(const struct ar_path *path);
 /*
- * What the options make of the symlink name in the source directory.  FOLLOWED:
- * stx is the target's now.  DANGLING: -errno in *err.
+ * What the options make of the symlink name there.  FOLLOWED: stx is the target's
+ * now.  DANGLING: -errno in *err.
  */
-enum link_verdict ar_link_judge(struct scan_call *call, const struct ar_dir *dir, const char *name,
-				const char *target, struct statx *stx, int *err);
+enum link_verdict ar_link_judge(struct scan_call *call, const struct link_place *place,
+				const char *name, const char *target, struct statx *stx, int *err);
 /*
  * -K: 1 when the link leads to a directory of the destination, which stx is then;
  * -EXDEV when it leads to one outside.
