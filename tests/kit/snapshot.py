@@ -172,7 +172,7 @@ def _read_content(
     fd = _open_quietly(parent_fd, name)
     try:
         size = os.fstat(fd).st_size
-        data = tuple(_data_ranges(fd, size))
+        data = tuple(data_ranges(fd, size))
         digest = blake2b(digest_size=16)
         for start, end in data:
             for offset, block in _blocks(fd, start, end):
@@ -192,7 +192,8 @@ def _open_quietly(parent_fd: int, name: bytes) -> int:
         return os.open(name, flags, dir_fd=parent_fd)
 
 
-def _data_ranges(fd: int, size: int) -> Iterator[tuple[int, int]]:
+def data_ranges(fd: int, size: int) -> Iterator[tuple[int, int]]:
+    """Yield where a file has data, as its filesystem says it."""
     end = 0
     while end < size:
         try:

@@ -16,6 +16,7 @@ from arsync.model import Method, Op
 from arsync.uring.faults import FOREVER, Action, counted, fault, passes, paused_at
 from tests.kit import Fifo, File, Pattern, Sparse, Symlink, Tree, assert_same, make
 from tests.kit.filesystems import Filesystems, filesystem
+from tests.kit.snapshot import data_ranges
 from tests.kit.syncing import (
     BIG,
     CHUNK,
@@ -142,25 +143,15 @@ def test_zeros_that_are_stored_beside_holes(
         assert_hashed(ran.changes[b"f"], (src / "f").read_bytes())
         os.sync()
         expected = [(at, at + len(content)) for at, content in stored.items()]
-        assert data_ranges(src / "f") == data_ranges(dst / "f") == expected
+        assert stored_ranges(src / "f") == stored_ranges(dst / "f") == expected
         assert run(src, where / "thin", engine=engine, sparse=True, reflink="never").code == 0
-        assert data_ranges(where / "thin/f") == [expected[1]]
+        assert stored_ranges(where / "thin/f") == [expected[1]]
 
 
-def data_ranges(path: Path) -> list[tuple[int, int]]:
+def stored_ranges(path: Path) -> list[tuple[int, int]]:
     """Return where a file has data, as the filesystem says it."""
-    ranges, size = [], path.stat().st_size
     with path.open("rb") as file:
-        end = 0
-        while end < size:
-            try:
-                start = os.lseek(file.fileno(), end, os.SEEK_DATA)
-            except OSError as error:
-                assert error.errno == errno.ENXIO
-                break
-            end = os.lseek(file.fileno(), start, os.SEEK_HOLE)
-            ranges.append((start, end))
-    return ranges
+        return list(data_ranges(file.fileno(), path.stat().st_size))
 
 
 @pytest.mark.parametrize(("sparse", "allocated"), [(False, BIG), (True, 0)])
