@@ -117,14 +117,22 @@ class LineFormat:
         keep: the run's Keep bits.
         option: the option that set it, for the message.
         eight_bit: names keep their bytes from 128 on.
+        relative: the run has -R, and the names of an absolute SRC begin with a slash.
     Raises: UsageError that names an escape which means nothing here.
     Source: rsyncd.conf(5), log format.
     """
 
     def __init__(
-        self, text: str, keep: int, *, option: str = "--out-format", eight_bit: bool = False
+        self,
+        text: str,
+        keep: int,
+        *,
+        option: str = "--out-format",
+        eight_bit: bool = False,
+        relative: bool = False,
     ) -> None:
         self._keep = keep
+        self._relative = relative
         self._option = option
         self._eight_bit = eight_bit
         self.itemized = False
@@ -157,20 +165,20 @@ class LineFormat:
         if letter == "%" and not width:
             return _literal("%")
         level = len(before) + len(after)
-        part = self._simple_part(letter) or _number_part(letter, level) or self._kept_part(letter)
         if letter == "L":
             return self._link_part(width)
+        if letter in ("n", "f"):
+            return self._name_part(self._name if letter == "n" else self._full_name, width)
+        part = self._simple_part(letter) or _number_part(letter, level) or self._kept_part(letter)
         if part is None:
             raise UsageError(f"{self._option}: {match[0]!r} is no escape that arsync knows")
         self.itemized = self.itemized or letter == "i"
         return _padded(part, width) if width.strip("-") else part
 
     def _simple_part(self, letter: str) -> Part | None:
-        keep, name = self._keep, self._name
+        keep = self._keep
         parts: dict[str, Part] = {
             "i": lambda change, _: itemize(change, keep),
-            "n": lambda change, _: name(change),
-            "f": lambda change, root: self._full_name(change, root),
             "o": _literal("send"),
             "p": _literal(str(os.getpid())),
             "t": lambda _, __: time.strftime("%Y/%m/%d %H:%M:%S"),
@@ -190,25 +198,37 @@ class LineFormat:
             return (lambda change, _: str(change.gid)) if kept else _literal("DEFAULT")
         return None
 
-    def _name(self, change: Change) -> str:
-        name = escape_name(change.path or b".", eight_bit=self._eight_bit)
-        return name + "/" if change.mode & _TYPE_MASK == stat.S_IFDIR else name
+    def _name_part(self, find: Callable[[Change, bytes], bytes], width: str) -> Part:
+        pad, eight_bit = _padder(width), self._eight_bit
 
-    def _full_name(self, change: Change, root: bytes) -> str:
+        def name(change: Change, root: bytes) -> str:
+            found = find(change, root)
+            return pad(escape_name(found, eight_bit=eight_bit), len(found))
+
+        return name
+
+    def _name(self, change: Change, root: bytes) -> bytes:
+        name = change.path or b"."
+        if self._relative and root == b"/":
+            name = b"/" + name
+        return name + b"/" if change.mode & _TYPE_MASK == stat.S_IFDIR else name
+
+    def _full_name(self, change: Change, root: bytes) -> bytes:
         whole = b"/".join([part for part in root.split(b"/") if part not in (b"", b".")])
         path = change.path or b"."
-        full = whole + b"/" + path if whole else path
-        return escape_name(full, eight_bit=self._eight_bit)
+        return whole + b"/" + path if whole else path
 
     def _link_part(self, width: str) -> Part:
         pad = _padder(width)
-        nothing = "    " + pad("") if width.strip("-") else ""
+        nothing = "    " + pad("", 0) if width.strip("-") else ""
 
         def link(change: Change, _: bytes) -> str:
             if not change.link:
                 return nothing
             arrow = " => " if change.kind == Kind.LINK else " -> "
-            return arrow + pad(escape_name(change.link, eight_bit=self._eight_bit))
+            return arrow + pad(
+                escape_name(change.link, eight_bit=self._eight_bit), len(change.link)
+            )
 
         return link
 
@@ -254,12 +274,22 @@ def _number_part(letter: str, level: int) -> Part | None:
 
 def _padded(part: Part, width: str) -> Part:
     pad = _padder(width)
-    return lambda change, root: pad(part(change, root))
+
+    def padded(change: Change, root: bytes) -> str:
+        text = part(change, root)
+        return pad(text, len(text))
+
+    return padded
 
 
-def _padder(width: str) -> Callable[[str], str]:
+def _padder(width: str) -> Callable[[str, int], str]:
+    """Return what pads a text of so many columns: rsync counts a name's bytes as they are."""
     columns = int(width.strip("-") or 0)
-    return (lambda text: text.ljust(columns)) if width[:1] == "-" else (lambda t: t.rjust(columns))
+    if not columns:
+        return lambda text, _: text
+    if width[:1] == "-":
+        return lambda text, size: text + " " * (columns - size)
+    return lambda text, size: " " * (columns - size) + text
 
 
 def _local_time(mtime_s: int) -> str:

@@ -181,7 +181,7 @@ def _split_relative(operand: bytes) -> tuple[bytes, tuple[bytes, ...]]:
     """Split a -R operand at its first /./ or where its path begins."""
     head, mark, tail = operand.partition(b"/./")
     if mark:
-        root, path = head or b"/", tail
+        root, path = head or b"/.", tail  # not /, which names would begin with
     else:
         root, path = (b"/" if operand.startswith(b"/") else b"."), operand
     names = tuple(name for name in path.split(b"/") if name not in (b"", b"."))

@@ -82,7 +82,11 @@ class TextTeller:
         self._unchanged = sync_options.report_unchanged
         self._format: LineFormat | None = None
         if output.out_format is not None and not output.quiet:
-            self._format = LineFormat(output.out_format, keep_bits(sync_options.preserve))
+            self._format = LineFormat(
+                output.out_format,
+                keep_bits(sync_options.preserve),
+                relative=sync_options.relative,
+            )
         self._watched = is_watched() and not output.quiet
         wants_view = self._watched and output.live_view
         self._live = wants_view and not is_dumb()
@@ -244,7 +248,12 @@ class LogTeller:
 
     def __init__(self, path: bytes, text: str, options: SyncOptions) -> None:
         self._path = path
-        self._format = LineFormat(text, keep_bits(options.preserve), option="--log-file-format")
+        self._format = LineFormat(
+            text,
+            keep_bits(options.preserve),
+            option="--log-file-format",
+            relative=options.relative,
+        )
         self._unchanged = options.report_unchanged
         self.wants_changes = text != ""
         try:

@@ -178,7 +178,8 @@ class Batch:
         """Yield the changes, each directory's own before those of its entries.
 
         A further name of a hard-linked file is not among them: it comes in a batch of the link
-        phase. A big file is, with State.LATER until it is copied.
+        phase, or needs only what the first name gets. A big file is, with State.LATER until it is
+        copied.
 
         Args:
             unchanged: yield entries that need nothing too, with no `why` and State.DONE.
@@ -272,7 +273,7 @@ def _entries(page: _Page, changes: Iterator[_Facts], aux: bytes) -> Iterator[Cha
     first_row = offset + _ROWS_OFFSET
     prefix = page.path + b"/" if page.path else b""
     for row, _, why, kind, state, method, flags, first, first_len, moved, digest in changes:
-        if kind == Kind.LINK and state == State.LATER:
+        if kind == Kind.LINK and state == State.LATER and why:
             continue
         (name_off, name_len, _, _, mode, uid, gid, size, mtime_s, mtime_n, link_off, link_len) = (
             _ROW.unpack_from(data, first_row + _ROW.size * row)

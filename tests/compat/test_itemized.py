@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tests.compat.arena import LONG_AGO_NS, Arena
-from tests.kit import Device, Dir, Fifo, File, HardLink, Node, Socket, Symlink, Tree, acl
+from tests.kit import Device, Dir, Fifo, File, HardLink, Node, Socket, Symlink, Tree, acl, make
+from tests.kit.programs import run_arsync, run_rsync
 
 NEW = Tree(
     {
@@ -160,6 +161,41 @@ def test_an_own_format(template: str, arena: Arena) -> None:
         "dst": {},
     }
     arena.lines(Tree(world), "-a", f"--out-format={template}", "src/", "dst")
+
+
+@pytest.mark.parametrize("template", ["%-20n|", "%20n|%-9f|", "%3n|", "%-20L|%20L|"])
+def test_padding_counts_the_bytes_of_a_name(template: str, arena: Arena) -> None:
+    """Not the columns that it takes when it is written."""
+    names = [b"a b", b"new\nline", b"\xff", "ü".encode()]
+    links = {b"to " + name: Symlink(name) for name in names}
+    world = {b"src": {**{name: File() for name in names}, **links}, b"dst": {}}
+    lines = arena.lines(Tree(world), "-rl", f"--out-format={template}", "src/", "dst")
+    assert len(lines) == 8
+
+
+@pytest.mark.parametrize("template", ["%i %n%L", "%f", "%-30n|"])
+@pytest.mark.parametrize("dot", ["", "/."])
+def test_names_of_an_absolute_path(template: str, dot: str, arena: Arena) -> None:
+    """With -R they begin with a slash, but for a path that has its beginning marked."""
+    tree = {"src": {"d": {"f": File(b"f"), "l": Symlink("f")}}, "dst": {}}
+    place = arena.place / "world"
+    make(Tree(tree).at(LONG_AGO_NS), place)
+    options = ["-naR", f"--out-format={template}", f"{place}{dot}/src/d", f"{place}/dst"]
+    rsync = run_rsync(options, cwd=place)
+    arsync = run_arsync([f"--engine={arena.engine}", *options], cwd=place)
+    assert rsync.code == arsync.code == 0
+    assert rsync.lines == arsync.lines
+
+
+def test_further_names_that_need_nothing(arena: Arena) -> None:
+    """Of a file whose mode differs the first name has the change; -ii names the others, too."""
+    mode = File(b"x", mode=0o600)
+    world = {
+        "src": {"a": mode, "b": HardLink("src/a"), "c": HardLink("src/a")},
+        "dst": {"a": File(b"x", mode=0o644), "b": HardLink("dst/a"), "c": HardLink("dst/a")},
+    }
+    lines = arena.lines(Tree(world), "-aHii", "src/", "dst")
+    assert lines == [".d          ./", ".f...p..... a", "hf          b", "hf          c"]
 
 
 def test_quiet_says_nothing(arena: Arena) -> None:

@@ -119,8 +119,10 @@ static int follow(struct ar_later *later, const struct ar_leader *leader, struct
 	uint64_t dst = dst_inode_id(name);
 
 	if (dst && dst == leader->dst) {	/* linked already */
-		if (name->change && (leader->path & AR_LEADER_META))
+		if (name->change && (leader->path & AR_LEADER_META)) {
 			take_out(name);
+			name->change->why = 0;
+		}
 		return 0;
 	}
 	int err = spool_follower(later, leader, name);
