@@ -1,8 +1,8 @@
-"""Rsync's filter rules: parse them, inherit them from directory to directory, match paths.
+"""Rsync's filter rules: parse them, inherit them from directory to directory, find what decides.
 
-Owns the meaning of a rule. It must not look at the filesystem: whoever calls says how files are
-read. The matcher here is the plain one; what C applies to whole directories is made of the same
-rules by uring/selection.py and must decide the same.
+Owns which rules are in force; what one of them matches is in patterns.py. It must not look at the
+filesystem: whoever calls says how files are read. The matcher here is the plain one; what C applies
+to whole directories is made of the same rules by uring/selection.py and must decide the same.
 
 Source: rsync(1), "FILTER RULES"; the installed rsync is the oracle of the tests.
 """
@@ -12,22 +12,20 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from enum import Enum, IntFlag
 from typing import Final
 
 from arsync.errors import FileError, UsageError, describe, quoted
-from arsync.wildcards import ends_after_slash, matches_from
+from arsync.patterns import Rule, Side
 
 __all__ = [
     "DirMerge",
     "Directory",
     "Entry",
     "Filters",
-    "Rule",
-    "Scope",
-    "Side",
+    "Settings",
     "absolute_root",
     "check",
+    "check_xattr",
     "enter",
     "inherit",
     "parse_filters",
@@ -43,122 +41,7 @@ CVS_IGNORED: Final = b"""
 ReadFile = Callable[[bytes], bytes]
 """Return what is in a file, or raise OSError."""
 
-
-class Side(IntFlag):
-    """Say on which side a rule counts: hiding from the transfer, or protecting from deletion."""
-
-    SENDER = 1
-    RECEIVER = 2
-    BOTH = 3
-
-
 _NO_SIDE: Final = Side(0)
-
-
-class Scope(Enum):
-    """Say what a pattern is compared with."""
-
-    NAME = 0  # the last component
-    PATH = 1  # the path from the root of the transfer
-    SLASHED = 2  # the same with a slash before it, which a leading ** may match
-    FULL = 3  # the absolute path, without its first slash
-    BELOW = 4  # the path from the directory of the rule's merge file
-
-
-@dataclass(frozen=True)
-class Rule:
-    """Hold one include or exclude rule.
-
-    Args:
-        pattern: without the slash at its end.
-        only_dirs: there was such a slash.
-        negate: it takes effect where the pattern does not match (!).
-        absolute: paths are compared from / on (the modifier /).
-        perishable: it does not count in a directory that is being deleted.
-        base: the absolute path of the merge file's directory, for a pattern that begins with /.
-    """
-
-    pattern: bytes
-    include: bool = False
-    sides: Side = Side.BOTH
-    only_dirs: bool = False
-    negate: bool = False
-    absolute: bool = False
-    perishable: bool = False
-    base: bytes | None = None
-
-    @property
-    def is_anchored(self) -> bool:
-        """Tell whether the pattern begins where the paths begin."""
-        return self.pattern.startswith(b"/")
-
-    @property
-    def body(self) -> bytes:
-        """Return the pattern without the slash that anchors it."""
-        return self.pattern[1:] if self.is_anchored else self.pattern
-
-    @property
-    def is_wild(self) -> bool:
-        """Tell whether it has wildcards, and backslashes escape therefore."""
-        return any(sign in self.pattern for sign in (b"*", b"[", b"?"))
-
-    @property
-    def takes_content(self) -> bool:
-        """Tell whether it ends in ***: a directory and all that is in it."""
-        return self.pattern.endswith(b"***")
-
-    def scope(self, root: bytes) -> Scope:
-        """Return what the pattern is compared with, in a transfer of an absolute root."""
-        spans_slashes = b"**" in self.pattern
-        if self.base is not None:
-            return Scope.BELOW
-        if b"/" not in self.pattern and not spans_slashes:
-            return Scope.NAME
-        if self.absolute and root != b"/":
-            return Scope.FULL
-        return Scope.SLASHED if self.pattern.startswith(b"**") else Scope.PATH
-
-    @property
-    def where(self) -> int:
-        """Return where the match begins: 0 at the start, -1 after any slash, n at the last n."""
-        if self.is_anchored:
-            return 0
-        if b"**" in self.pattern:
-            return 0 if self.pattern.startswith(b"**") else -1
-        slashes = self.pattern.count(b"/")
-        return slashes + 1 if slashes else 0
-
-    def applies(self, root: bytes, path: bytes, *, is_dir: bool) -> bool:
-        """Tell whether it takes effect on a path.
-
-        Args:
-            root: the absolute path of the root of the transfer.
-            path: below it.
-        """
-        if self.only_dirs and not is_dir:
-            return self.negate
-        text = _text(self, self.scope(root), root, path)
-        if is_dir and self.takes_content:
-            text += b"/"
-        return self._matches(text) is not self.negate
-
-    def _matches(self, text: bytes) -> bool:
-        if self.is_wild:
-            return matches_from(self.body, text, self.where)
-        return ends_after_slash(text, self.body) if self.where else text == self.body
-
-
-def _text(rule: Rule, scope: Scope, root: bytes, path: bytes) -> bytes:
-    full = root.rstrip(b"/") + b"/" + path
-    if scope is Scope.NAME:
-        return path.rpartition(b"/")[2]
-    if scope is Scope.SLASHED:
-        return b"/" + path
-    if scope is Scope.FULL:
-        return full[1:]
-    if scope is Scope.BELOW:
-        return full[len((rule.base or b"").rstrip(b"/")) + 1 :]
-    return path
 
 
 @dataclass(frozen=True)
@@ -171,6 +54,7 @@ class _Head:
     negate: bool = False
     absolute: bool = False
     perishable: bool = False
+    xattr: bool = False
     no_prefixes: bool = False
     word_split: bool = False
     no_inherit: bool = False
@@ -184,12 +68,29 @@ class _Head:
 
 
 @dataclass(frozen=True)
+class Settings:
+    """Say how all rules of a run are read.
+
+    Args:
+        null_separated: those in files end with a NUL, not with LF, CR or both (-0).
+        delete_excluded: one that does not say its side hides, and does not protect.
+    """
+
+    null_separated: bool = False
+    delete_excluded: bool = False
+
+
+_PLAIN: Final = Settings()
+
+
+@dataclass(frozen=True)
 class DirMerge:
     """Hold a per-directory merge file, and its rules in one directory.
 
     Args:
         name: of the file.
         head: what the rules in it take over.
+        settings: of the run.
         start: the directory from which the parents of the transfer are looked at too; None when
             that is done, or not asked for.
         rules: the directory's own before the inherited ones.
@@ -197,6 +98,7 @@ class DirMerge:
 
     name: bytes
     head: _Head
+    settings: Settings = _PLAIN
     start: bytes | None = None
     rules: tuple[Entry, ...] = ()
 
@@ -213,6 +115,11 @@ class Filters:
     def __bool__(self) -> bool:
         """Tell whether there is any."""
         return bool(self.entries)
+
+    @property
+    def xattr_rules(self) -> tuple[Rule, ...]:
+        """Return the rules for names of extended attributes."""
+        return tuple(one for one in self.entries if isinstance(one, Rule) and one.xattr)
 
 
 @dataclass(frozen=True)
@@ -257,11 +164,25 @@ def check(  # noqa: PLR0913 (what is asked has as many parts)
             if found is not None:
                 return found
         elif (
-            entry.sides & side
+            not entry.xattr
+            and entry.sides & side
             and (perishable or not entry.perishable)
             and entry.applies(root, path, is_dir=is_dir)
         ):
             return entry.include
+    return None
+
+
+def check_xattr(rules: Iterable[Rule], name: bytes, side: Side = Side.SENDER) -> bool | None:
+    """Find the first rule that takes effect on the name of an extended attribute.
+
+    Args:
+        side: SENDER for what is copied, RECEIVER for what may be removed.
+    Returns: as check.
+    """
+    for rule in rules:
+        if rule.sides & side and rule.applies(b"/", name, is_dir=False):
+            return rule.include
     return None
 
 
@@ -295,7 +216,7 @@ def _enter_merge(merge: DirMerge, directory: Directory, read: ReadFile) -> DirMe
     rules = () if merge.head.no_inherit else enter(merge.rules, directory, read)
     text = _read_if_there(read, os.path.join(directory.path, merge.name))
     if text:
-        parser = _Parser(read, directory)
+        parser = _Parser(read, directory, merge.settings)
         parser.add_file(text, merge.head, directory.path + b"/" + merge.name)
         local = enter(tuple(parser.entries), directory, read)
         rules = local if parser.cleared else local + rules
@@ -328,7 +249,11 @@ def _read_if_there(read: ReadFile, path: bytes) -> bytes:
 
 
 def parse_filters(
-    given: Sequence[tuple[str, bytes]], read: ReadFile, *, cvs_exclude: bool = False
+    given: Sequence[tuple[str, bytes]],
+    read: ReadFile,
+    *,
+    cvs_exclude: bool = False,
+    settings: Settings = _PLAIN,
 ) -> Filters:
     """Parse options in the order in which they stand on the command line.
 
@@ -337,9 +262,10 @@ def parse_filters(
             exclude-from; F, whose value does not count.
         read: gives the content of a file; "-" may be one.
         cvs_exclude: -C, whose rules come after all others.
+        settings: how all of them are read.
     Raises: UsageError for a rule that cannot be parsed, FileError for a file that cannot be read.
     """
-    parser = _Parser(read, None)
+    parser = _Parser(read, None, settings)
     merge_files_named = 0
     for option, value in given:
         parser.option = f"--{option}"
@@ -387,12 +313,13 @@ class _Parser:
         directory: whose merge file is parsed; None on the command line.
     """
 
-    def __init__(self, read: ReadFile, directory: Directory | None) -> None:
+    def __init__(self, read: ReadFile, directory: Directory | None, settings: Settings) -> None:
         self.entries: list[Entry] = []
         self.cleared = False
         self.option = "--filter"
         self._read = read
         self._directory = directory
+        self._settings = settings
         self._file: bytes | None = None
 
     def add_named_file(
@@ -410,14 +337,18 @@ class _Parser:
     ) -> None:
         """Add the rules of a file."""
         before, self._file = self._file, name
-        if template.word_split:
-            lines = text.split()
-        else:
-            lines = [line for line in text.replace(b"\r", b"\n").split(b"\n") if line]
-            lines = [line for line in lines if not line.startswith((b"#", b";"))]
-        for line in lines:
+        for line in self._lines(text, words=template.word_split):
             self.add(line, template, old_prefixes=old_prefixes)
         self._file = before
+
+    def _lines(self, text: bytes, *, words: bool) -> list[bytes]:
+        if words:
+            return text.replace(b"\0", b" ").split()
+        if self._settings.null_separated:
+            lines = text.split(b"\0")
+        else:
+            lines = text.replace(b"\r", b"\n").split(b"\n")
+        return [line for line in lines if line and line[:1] not in (b"#", b";")]
 
     def add(self, text: bytes, template: _Head, *, old_prefixes: bool = False) -> None:
         """Add one rule."""
@@ -492,8 +423,8 @@ class _Parser:
 
     def _modified(self, head: _Head, text: bytes, at: int) -> _Head:
         sign = text[at : at + 1]
-        if sign == b"x":
-            raise self._error("rules for xattrs (modifier x) are not in arsync yet", text)
+        if sign == b"x" and self._directory:
+            raise self._error("in a directory's own rules modifier x is not in arsync yet", text)
         is_side_free = head.kind not in _SIDE_OF
         allowed = {
             b"-": head.is_merge and not head.no_prefixes,
@@ -507,6 +438,7 @@ class _Parser:
             b"r": is_side_free,
             b"s": is_side_free,
             b"w": head.is_merge,
+            b"x": not head.is_merge,
         }
         if not allowed.get(sign, False):
             what = f"invalid modifier '{quoted(sign)[1:-1]}' at position {at} in filter rule"
@@ -518,7 +450,8 @@ class _Parser:
             self.entries.append(Rule(name.rpartition(b"/")[2]))
         if head.kind == b":":
             folder, slash, last = name.rpartition(b"/")
-            self.entries.append(DirMerge(last, head, folder + slash if slash else None))
+            start = folder + slash if slash else None
+            self.entries.append(DirMerge(last, head, self._settings, start))
             return
         self.add_named_file(self._beside(name), head, name)
 
@@ -541,6 +474,7 @@ class _Parser:
     def _add_rule(self, head: _Head, pattern: bytes) -> None:
         only_dirs = len(pattern) > 1 and pattern.endswith(b"/")
         pattern = pattern[:-1] if only_dirs else pattern
+        unsaid = Side.SENDER if self._settings.delete_excluded else Side.BOTH
         base = None
         if self._directory and not head.absolute and pattern.startswith(b"/"):
             base = self._directory.path
@@ -548,12 +482,13 @@ class _Parser:
             Rule(
                 pattern,
                 head.include,
-                head.sides or Side.BOTH,
+                head.sides or unsaid,
                 only_dirs,
                 head.negate,
                 head.absolute,
                 head.perishable,
                 base,
+                head.xattr,
             )
         )
 
@@ -577,4 +512,5 @@ def _with_modifier(head: _Head, sign: bytes) -> _Head:
         no_inherit=head.no_inherit or sign == b"n",
         perishable=head.perishable or sign == b"p",
         word_split=head.word_split or sign == b"w",
+        xattr=head.xattr or sign == b"x",
     )

@@ -259,6 +259,7 @@ class SyncOptions:
         chmod: changes to modes, in order.
         report_unchanged: entries that need nothing are reported too (-ii, -vv).
         filters: what is left out, from parse_filters.
+        files_from: what of the only SRC is copied, from read_lines; None for all of it.
     """
 
     preserve: Preserve = ARCHIVE
@@ -271,6 +272,7 @@ class SyncOptions:
     chmod: tuple[ModeRule, ...] = ()
     report_unchanged: bool = False
     filters: Filters = field(default_factory=Filters)
+    files_from: tuple[bytes, ...] | None = None
 
     def __post_init__(self) -> None:
         """Check what only the whole can show.

@@ -14,11 +14,13 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from arsync.errors import FileError, SelectionError, UsageError, describe, quoted
+from arsync.filelist import Listed, find_listed
 from arsync.filters import Filters, absolute_root, check
 from arsync.model import Op, Problem, ProblemKind, Side
 from arsync.mounts import walk_would_enter
 from arsync.options import SyncOptions
 from arsync.scan import Chain, Named, Start, Whole
+from arsync.uring.selection import Matcher
 
 __all__ = ["Target", "Transfer", "resolve"]
 
@@ -128,6 +130,8 @@ def resolve(
         raise UsageError("no SRC is given")
     if not all((*sources, dst)):
         raise UsageError("an operand is empty: '.' is this directory")
+    if options.files_from is not None:
+        return _resolve_list(sources, options.files_from, dst, options)
     found: list[_Source] = []
     problems: list[Problem] = []
     for operand in sources:
@@ -144,6 +148,58 @@ def resolve(
     if options.relative and options.filters:
         found = [one for one in found if not _is_hidden(one, options.filters)]
     return _join(found, alias, recursive=options.preserve.recursive), target, problems
+
+
+def _resolve_list(
+    sources: Sequence[bytes], lines: Sequence[bytes], dst: bytes, options: SyncOptions
+) -> tuple[list[Transfer], Target, list[Problem]]:
+    """Turn the lines of --files-from into roots; with -R, which it implies, by directories."""
+    if len(sources) != 1:
+        raise UsageError("--files-from takes one SRC and one DST")
+    (src,) = sources
+    _must_be_directory(src)
+    if not options.relative:
+        operands = [os.path.join(src, line) for line in lines]
+        if not operands:
+            return [], Target(dst, missing=False), []
+        return resolve(operands, dst, replace(options, files_from=None))
+    found, problems = find_listed(src, lines, options, _Hidden(options.filters))
+    if not found:
+        return [], Target(dst, missing=False), problems
+    only = found[0].only_file if len(found) == 1 else None
+    alone = _Source(src, found[0].root, (only,) if only else (), is_dir=not only)
+    target, alias = _find_target([alone], 1 if only else 2, dst, options)
+    recursive = options.preserve.recursive
+    for one in found:
+        _refuse_list_into_itself(one, target, alias, options)
+    transfers = [Transfer(one.root, one.starts(recursive=recursive)) for one in found]
+    if only and alias is not None:
+        transfers = [Transfer(alone.root, (Named(b"", (only,), alias),))]
+    return transfers, target, problems
+
+
+def _must_be_directory(src: bytes) -> None:
+    try:
+        path_stat = os.stat(src)
+        if not stat.S_ISDIR(path_stat.st_mode):
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+    except OSError as error:
+        raise SelectionError(describe("open the directory", src, error.errno or 0)) from None
+
+
+class _Hidden:
+    """Tell what filter rules leave out of a list."""
+
+    def __init__(self, filters: Filters) -> None:
+        self._filters = filters
+        self._matchers: dict[bytes, Matcher] = {}
+
+    def __call__(self, root: bytes, path: bytes, is_dir: bool) -> bool:
+        if not self._filters:
+            return False
+        if root not in self._matchers:
+            self._matchers[root] = Matcher(self._filters.entries, root)
+        return self._matchers[root].check(path, is_dir=is_dir) is False
 
 
 # ------------------------------------------------------------------------- SRC
@@ -247,11 +303,33 @@ def _refuse_copy_into_itself(
         raise SelectionError(
             f"SRC and DST are the same: {quoted(source.operand)} would be copied onto itself"
         )
-    if not source.is_dir or not options.preserve.recursive:
+    if source.is_dir and options.preserve.recursive:
+        _refuse_inside(origin, source.operand, target, options)
+
+
+def _refuse_list_into_itself(
+    listed: Listed, target: Target, alias: bytes | None, options: SyncOptions
+) -> None:
+    if alias is None and _same_file(listed.root, target.root):
+        raise SelectionError(
+            f"SRC and DST are the same: {quoted(listed.root)} would be copied onto itself"
+        )
+    if listed.only_file and alias is not None:
+        source = _Source(listed.only_file, listed.root, (listed.only_file,), is_dir=False)
+        _refuse_copy_into_itself(source, target, alias, options)
+    one_file_system = options.one_file_system > 0
+    if not options.preserve.recursive or not walk_would_enter(
+        listed.root, target.root, one_file_system=one_file_system
+    ):
         return
+    for path in [b""] if listed.whole else sorted(listed.dirs):
+        _refuse_inside(os.path.join(listed.root, path), path or listed.root, target, options)
+
+
+def _refuse_inside(origin: bytes, operand: bytes, target: Target, options: SyncOptions) -> None:
     if walk_would_enter(origin, target.root, one_file_system=options.one_file_system > 0):
         raise SelectionError(
-            f"DST {quoted(target.root)} is inside SRC {quoted(source.operand)}: "
+            f"DST {quoted(target.root)} is inside SRC {quoted(operand)}: "
             "the copy would contain itself (-x keeps out of other filesystems)"
         )
 

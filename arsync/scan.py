@@ -72,6 +72,16 @@ class Chain:
 Start = Whole | Named | Chain
 
 
+_ROOT: Final = Named(b"", (), with_own=True)
+
+
+@dataclass(frozen=True)
+class _RootFirst:
+    """Compare the root itself before an entry of it is made, which would move its mtime."""
+
+    rest: tuple[_Task, ...]
+
+
 @dataclass(frozen=True)
 class _Chains:
     chains: tuple[Chain, ...]
@@ -100,7 +110,7 @@ class _Rest:
     giant: GiantDirectory
 
 
-_Task = Whole | Named | _Chains | _End | _Children | _Rest
+_Task = Whole | Named | _RootFirst | _Chains | _End | _Children | _Rest
 
 Receiver = Callable[[Batch, Sequence[Batch]], None]
 """Take a compared batch, and those whose directories must be there before its own."""
@@ -134,10 +144,14 @@ class Walk:
         self._changed = threading.Condition()
         chains = tuple(start for start in starts if isinstance(start, Chain))
         self._frontier: list[_Task] = [
-            start for start in reversed(starts) if not isinstance(start, Chain)
+            replace(start, with_own=False) if isinstance(start, Named) else start
+            for start in reversed(starts)
+            if not isinstance(start, Chain)
         ]
         if chains:
             self._frontier.append(_Chains(chains))
+        if any(map(_wants_root, starts)):
+            self._frontier = [_RootFirst(tuple(self._frontier))]
         self._pending = 0
         self._busy = 0
         self._threads = threads
@@ -215,6 +229,10 @@ class Walk:
             self._changed.notify()
 
     def _scan(self, tasks: list[_Task]) -> None:
+        if isinstance(tasks[0], _RootFirst):
+            self._scan_one([_ROOT])
+            self._push(tasks[0].rest)
+            return
         if isinstance(tasks[0], _Chains):
             self._scan_chains(tasks[0])
             return
@@ -236,28 +254,26 @@ class Walk:
         return batch, left
 
     def _scan_chains(self, chains: _Chains) -> None:
-        """Make the directories on the way, each of them once, and go on below them."""
-        made: dict[tuple[bytes, ...], Batch] = {}
-        for chain in chains.chains:
-            parent: Batch | None = None
-            for depth in range(len(chain.above)):
-                way = chain.above[: depth + 1]
-                if way not in made:
-                    batch = self._scan_link(way, parent, with_own=chain.with_root and not made)
-                    if batch is None:
-                        break
-                    made[way] = batch
-                parent = made[way]
-            else:
-                if parent:
-                    self._push([_End(parent, replace(chain.end, path=parent.src_path()))])
+        """Make the directories on the way, each of them once, and go on below them.
 
-    def _scan_link(
-        self, way: tuple[bytes, ...], parent: Batch | None, *, with_own: bool
-    ) -> Batch | None:
-        """Make one directory on the way; None where the source has no directory there."""
+        In the order of their names only those on one way are held at a time.
+        """
+        way: list[tuple[bytes, Batch | None]] = []
+        for chain in sorted(chains.chains, key=lambda chain: chain.above):
+            del way[_common(way, chain.above) :]
+            for name in chain.above[len(way) :]:
+                way.append((name, self._scan_link(way, name)))
+            parent = way[-1][1]
+            if parent:
+                self._push([_End(parent, replace(chain.end, path=parent.src_path()))])
+
+    def _scan_link(self, way: Sequence[tuple[bytes, Batch | None]], name: bytes) -> Batch | None:
+        """Make the next directory on the way; None where the source has none there."""
+        parent = way[-1][1] if way else None
+        if (way and not parent) or self._stopped:
+            return None
         path = parent.src_path() if parent else b""
-        step = Named(path, way[-1:], with_own=with_own, follow=True, implied=True)
+        step = Named(path, (name,), follow=True, implied=True)
         batch, _ = self._scan_one([_End(parent, step) if parent else step])
         if not batch.child_count:
             return None
@@ -283,12 +299,13 @@ class Walk:
         if isinstance(task, _End):
             task = task.start
         if isinstance(task, Named):
-            own = task.with_own
             if task.follow:
                 name, implied = task.names[0], task.implied
-                self._scanner.scan_through(batch, task.path, name, implied=implied, with_own=own)
+                self._scanner.scan_through(batch, task.path, name, implied=implied)
             else:
-                self._scanner.scan_names(batch, task.path, task.names, task.alias, with_own=own)
+                self._scanner.scan_names(
+                    batch, task.path, task.names, task.alias, with_own=task.with_own
+                )
         elif isinstance(task, Whole):
             giant = self._scanner.scan_root(batch)
         elif isinstance(task, _Rest):
@@ -304,3 +321,17 @@ class Walk:
         if giant:
             left.append(_Rest(batch, giant))
         return left
+
+
+def _wants_root(start: Start) -> bool:
+    return (isinstance(start, Named) and start.with_own) or (
+        isinstance(start, Chain) and start.with_root
+    )
+
+
+def _common(way: Sequence[tuple[bytes, object]], above: Sequence[bytes]) -> int:
+    """Count the first names that both have."""
+    pairs = zip(way, above, strict=False)
+    return next(
+        (at for at, (one, name) in enumerate(pairs) if one[0] != name), min(len(way), len(above))
+    )

@@ -11,8 +11,8 @@ import os
 from dataclasses import dataclass, field
 from typing import Any
 
-from arsync.errors import UsageError
-from arsync.filters import Filters, parse_filters
+from arsync.errors import UsageError, describe
+from arsync.filters import Filters, Settings, parse_filters
 from arsync.modes import ModeRule, parse_modes
 from arsync.options import (
     EngineOptions,
@@ -60,11 +60,16 @@ class Draft:
     log_format: str = OutputOptions.log_format
     umask: int = 0o022
     filters: list[tuple[str, bytes]] = field(default_factory=list)
+    files_from: str | None = None
+    archived: bool = False
 
     def archive(self) -> None:
-        """Do what -a does: -rlptgoD."""
-        for name in ("recursive", "links", "perms", "times", "group", "owner"):
+        """Do what -a does: -rlptgoD, but with --files-from not -r."""
+        for name in ("links", "perms", "times", "group", "owner"):
             self.flags[name] = True
+        if not self.flags.get("recursive"):
+            self.flags.pop("recursive", None)
+        self.archived = True
         self.devices(True)
 
     def devices(self, wanted: bool) -> None:
@@ -137,7 +142,9 @@ class Draft:
             raise UsageError("-U given twice is rsync's, but not in arsync yet; write it once")
         if self.partial_dir and self.flags.get("inplace"):
             raise UsageError("--inplace cannot be used with --partial-dir")
-        flags = dict(self.flags)
+        files_from = self._files_from()
+        named = files_from is not None
+        flags = {"recursive": self.archived and not named, "dirs": named, **self.flags}
         for name in ("xattrs", "atimes", "hard_links"):
             flags[name] = self.counts.get(name, 0) > 0
         flags["temp_dir"] = None if self.temp_dir is None else os.fsencode(self.temp_dir)
@@ -147,11 +154,12 @@ class Draft:
             owners=self._owners(),
             write=WritePolicy(**_of(_WRITE, flags)),
             engine=EngineOptions(**_of(_ENGINE, flags)),
-            relative=bool(flags.get("relative")),
+            relative=bool(flags.get("relative", named)),
             one_file_system=min(self.counts.get("one_file_system", 0), 2),
             chmod=tuple(self.chmod),
             report_unchanged=self._itemize() > 1 or self._name_level() > 1,
             filters=self._filters(),
+            files_from=files_from,
         )
 
     def output_options(self) -> OutputOptions:
@@ -183,7 +191,27 @@ class Draft:
             return Filters()
         from arsync.uring.selection import read_rules
 
-        return parse_filters(self.filters, read_rules, cvs_exclude=cvs_exclude)
+        settings = Settings(null_separated=bool(self.flags.get("from0")))
+        filters = parse_filters(
+            self.filters, read_rules, cvs_exclude=cvs_exclude, settings=settings
+        )
+        if filters.xattr_rules:
+            raise UsageError("rules for xattrs (modifier x) are not in arsync yet")
+        return filters
+
+    def _files_from(self) -> tuple[bytes, ...] | None:
+        if self.files_from is None:
+            return None
+        from arsync.filelist import read_lines
+        from arsync.uring.selection import read_rules
+
+        path = os.fsencode(self.files_from)
+        try:
+            text = read_rules(path)
+        except OSError as error:
+            reason = describe("read the list", path, error.errno or 0)
+            raise UsageError(f"--files-from: {reason}") from None
+        return read_lines(text, null_separated=bool(self.flags.get("from0")))
 
     def _owners(self) -> OwnerPolicy:
         numeric = bool(self.flags.get("numeric_ids"))

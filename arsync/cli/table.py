@@ -31,7 +31,7 @@ NOT_YET: Final = frozenset(
     compare-dest config confine-root copy-as copy-dest copy-devices crtimes daemon debug
     del delay-updates delete delete-after delete-before delete-delay delete-during delete-excluded
     delete-missing-args detach dparam drop-D early-input executability existing
-    fake-super files-from force from0 fuzzy i-d iconv ignore-errors ignore-existing
+    fake-super force fuzzy i-d iconv ignore-errors ignore-existing
     ignore-missing-args ignore-non-existing ignore-times implied-dirs
     insecure-links link-dest list-only max-alloc max-delete max-size min-size modify-window
     msgs2stderr munge-links old-d old-dirs only-write-batch open-noatime outbuf prune-empty-dirs
@@ -41,7 +41,7 @@ NOT_YET: Final = frozenset(
 )
 """Long names that rsync 3.5.0 has and arsync does not know yet."""
 
-NOT_YET_SHORT: Final = frozenset("8bcEIMmNuy0@")
+NOT_YET_SHORT: Final = frozenset("8bcEIMmNuy@")
 """And its letters."""
 
 
@@ -113,6 +113,10 @@ def _add_rule(option: str, draft: Draft, value: str) -> None:
     draft.add_filter(option, value)
 
 
+def _files_from(draft: Draft, value: str) -> None:
+    draft.files_from = value
+
+
 def _cvs_exclude(draft: Draft, _value: str) -> None:
     draft.flags["cvs_exclude"] = True
 
@@ -163,6 +167,16 @@ SELECTION: Final = (
         "leave out what CVS ignores, and what .cvsignore says",
         apply=_cvs_exclude,
     ),
+    Option(
+        ("files-from",),
+        "",
+        Topic.SELECTION,
+        "copy only the paths of SRC that are listed, one a line",
+        apply=_files_from,
+        value=Value.REQUIRED,
+        metavar="FILE",
+    ),
+    flag("from0", "0", Topic.SELECTION, "lists, and files of rules, end their lines with a NUL"),
 )
 
 KEPT: Final = (

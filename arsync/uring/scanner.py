@@ -163,18 +163,15 @@ class Scanner:
             )
         )
 
-    def scan_through(
-        self, batch: Batch, path: bytes, name: bytes, *, implied: bool, with_own: bool = False
-    ) -> None:
+    def scan_through(self, batch: Batch, path: bytes, name: bytes, *, implied: bool) -> None:
         """Scan one name of the directory at path; a link to a directory stands for that.
 
         Args:
-            path, with_own: as for `scan_names`.
+            path: as for `scan_names`.
             implied: it is a directory on the way of -R, which no filter rule hides.
         Raises: OutOfDescriptors, OutOfMemoryError.
         """
         flags = lib.AR_PAIR_FOLLOW | (lib.AR_PAIR_IMPLIED if implied else 0)
-        flags |= lib.AR_PAIR_ROOT if with_own else 0
         _check(
             lib.ar_scan_names(
                 self._raw, path, len(path), name, len(name), ffi.NULL, flags, batch.raw

@@ -18,19 +18,17 @@ from arsync.filters import (
     DirMerge,
     Entry,
     Filters,
-    Rule,
-    Scope,
-    Side,
     absolute_root,
     enter,
     inherit,
 )
+from arsync.patterns import Rule, Scope, Side
 from arsync.uring._native import ffi, lib
 
 if TYPE_CHECKING:
     from arsync.uring._native import CData
 
-__all__ = ["RuleTable", "Selection", "read_rules"]
+__all__ = ["Matcher", "RuleTable", "Selection", "read_rules"]
 
 _SCOPES: Final = {
     Scope.NAME: lib.AR_FILTER_NAME,
@@ -56,13 +54,6 @@ class RuleTable:
     entries: tuple[Entry, ...]
     root: bytes
     heir: int
-
-    def check(self, path: bytes, *, is_dir: bool, side: Side = Side.SENDER) -> bool | None:
-        """Return what filters.check returns, as C decides it."""
-        raw, _kept = self.build()
-        bit = lib.AR_FILTER_SENDER if side is Side.SENDER else lib.AR_FILTER_RECEIVER
-        verdict = lib.ar_filter_check(raw, path, len(path), is_dir, bit)
-        return {lib.AR_FILTER_SHOWN: True, lib.AR_FILTER_HIDDEN: False}.get(verdict)
 
     def build(self) -> tuple[CData, list[CData]]:
         """Return the table, and what must live as long as it."""
@@ -136,7 +127,7 @@ def _flat(entries: Iterable[Entry]) -> Iterator[Rule]:
     for entry in entries:
         if isinstance(entry, DirMerge):
             yield from _flat(entry.rules)
-        else:
+        elif not entry.xattr:
             yield entry
 
 
@@ -149,6 +140,28 @@ def _merges(entries: Iterable[Entry]) -> Iterator[DirMerge]:
 
 def _merge_names(entries: Iterable[Entry]) -> Iterator[bytes]:
     return (merge.name for merge in _merges(entries))
+
+
+class Matcher:
+    """Apply the rules of the command line to single paths, about 1 us each.
+
+    Args:
+        entries: those in force at the root.
+        root: as the user wrote it.
+    """
+
+    def __init__(self, entries: tuple[Entry, ...], root: bytes) -> None:
+        self._raw, self._kept = RuleTable(entries, absolute_root(root), lib.AR_NONE).build()
+
+    def check(
+        self, path: bytes, *, is_dir: bool, side: Side = Side.SENDER, perishable: bool = True
+    ) -> bool | None:
+        """Return what filters.check returns, as C decides it."""
+        asked = lib.AR_FILTER_SENDER if side is Side.SENDER else lib.AR_FILTER_RECEIVER
+        if not perishable:
+            asked |= lib.AR_FILTER_PERISHABLE
+        verdict = lib.ar_filter_check(self._raw, path, len(path), is_dir, asked)
+        return {lib.AR_FILTER_SHOWN: True, lib.AR_FILTER_HIDDEN: False}.get(verdict)
 
 
 class Selection:

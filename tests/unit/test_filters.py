@@ -13,16 +13,16 @@ from arsync.errors import FileError, UsageError
 from arsync.filters import (
     Directory,
     Filters,
-    Rule,
-    Side,
+    Settings,
     absolute_root,
     check,
+    check_xattr,
     enter,
     inherit,
     parse_filters,
 )
-from arsync.uring._native import lib
-from arsync.uring.selection import RuleTable, read_rules
+from arsync.patterns import Rule, Side
+from arsync.uring.selection import Matcher, read_rules
 from tests.requirements import need_rsync
 
 ROOT = b"/srv/tree"
@@ -65,8 +65,11 @@ def verdict(
     """Ask both matchers, which must agree."""
     entries = filters.entries
     found = check(entries, ROOT, path.encode(), is_dir=is_dir, side=side)
-    compiled = RuleTable(entries, ROOT, lib.AR_NONE)
+    compiled = Matcher(entries, ROOT)
     assert compiled.check(path.encode(), is_dir=is_dir, side=side) is found
+    lasting = check(entries, ROOT, path.encode(), is_dir=is_dir, side=side, perishable=False)
+    again = compiled.check(path.encode(), is_dir=is_dir, side=side, perishable=False)
+    assert again is lasting
     return found
 
 
@@ -84,10 +87,54 @@ def test_what_rsync_refuses_is_refused(rule: str) -> None:
     assert str(error.value).endswith(f"'{rule}'")
 
 
-def test_rules_for_xattrs_are_refused() -> None:
-    """A modifier that would need rules for xattrs says that there are none yet."""
-    with pytest.raises(UsageError, match="modifier x"):
-        rules_of(("filter", "-x user.foo"))
+def test_rules_for_xattrs_are_for_nothing_else() -> None:
+    """Modifier x: the rule is for names of attributes, on its side; other rules are not."""
+    filters = rules_of(
+        ("exclude", "user.all"), ("filter", "-xr user.*"), ("filter", "+x user.keep*")
+    )
+    assert verdict(filters, "user.b") is None
+    assert verdict(filters, "user.all") is False
+    rules = filters.xattr_rules
+    asked = [(b"user.keep1", Side.SENDER), (b"user.all", Side.SENDER), (b"user.b", Side.RECEIVER)]
+    assert [check_xattr(rules, name, side) for name, side in asked] == [True, None, False]
+
+
+def test_rules_for_xattrs_in_a_directory_are_refused() -> None:
+    """A directory's own rules for attributes are named as missing; on the command line not."""
+    merge = rules_of(("filter", ": .r")).entries
+    with pytest.raises(UsageError, match="modifier x is not in arsync yet"):
+        enter(merge, Directory(ROOT, ROOT), lambda _path: b"-x user.a")
+    with pytest.raises(UsageError, match="invalid modifier 'x'"):
+        rules_of(("filter", ".x file"))
+
+
+def test_files_of_rules_may_be_separated_by_nulls() -> None:
+    """With -0 a line end is part of a pattern; words of -C stay words, comments comments."""
+    files = {"f": b"a\nb\0# no\0+ c", "/srv/tree/.r": b"- d\0- e", "/srv/tree/.w": b"x\ny\0z"}
+
+    def read(path: bytes) -> bytes:
+        return files[path.decode()]
+
+    given = [("exclude-from", b"f"), ("filter", b": .r"), ("filter", b":w- .w")]
+    filters = parse_filters(given, read, settings=Settings(null_separated=True))
+    inside = enter(filters.entries, Directory(ROOT, ROOT), read)
+    hidden = [
+        name
+        for name in ["a\nb", "a", "b", "c", "d", "e", "x", "y", "z"]
+        if verdict(Filters(inside), name) is False
+    ]
+    assert hidden == ["a\nb", "d", "e", "x", "y", "z"]
+
+
+def test_delete_excluded_makes_rules_hide_only() -> None:
+    """A rule that does not say its side protects nothing then, in a directory's file neither."""
+    settings = Settings(delete_excluded=True)
+    given = [("exclude", b"a"), ("filter", b"P b"), ("filter", b"-r c"), ("filter", b": .r")]
+    filters = parse_filters(given, lambda _path: b"", settings=settings)
+    inside = Filters(enter(filters.entries, Directory(ROOT, ROOT), lambda _path: b"- d"))
+    protected = [name for name in "abcd" if verdict(inside, name, side=Side.RECEIVER) is False]
+    assert protected == ["b", "c"]
+    assert [name for name in "abcd" if verdict(inside, name) is False] == ["a", "d"]
 
 
 def test_a_merged_file_may_not_say_the_side_again() -> None:

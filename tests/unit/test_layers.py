@@ -18,6 +18,7 @@ ORDER = (
     "modes",
     "owners",
     "wildcards",
+    "patterns",
     "filters",
     "model",
     "options",
@@ -28,6 +29,7 @@ ORDER = (
     # L2
     "diff",
     "scan",
+    "filelist",
     "roots",
     "doctor",
     "settings",

@@ -378,9 +378,12 @@ struct ar_filter_table {	/* the rules in force in a directory */
 #define AR_FILTER_HIDDEN 2
 #define AR_FILTER_NO_RULE 3
 
-/* which rule decides, for AR_FILTER_SENDER or _RECEIVER: AR_FILTER_SHOWN, ... */
+/*
+ * Which rule decides: AR_FILTER_SHOWN, ...  asked: AR_FILTER_SENDER or _RECEIVER, with
+ * AR_FILTER_PERISHABLE in a directory that is being deleted, where such rules do not count.
+ */
 int ar_filter_check(const struct ar_filter_table *table, const char *path, size_t path_len,
-		    bool is_dir, uint32_t side);
+		    bool is_dir, uint32_t asked);
 
 typedef struct ar_scan ar_scan;
 typedef struct ar_dir ar_dir;		/* a directory of more rows than a page */

@@ -182,6 +182,7 @@ struct subject {		/* a path that rules are compared with */
 	size_t root_len;	/* of it, the slash behind it included */
 	size_t name_at;
 	size_t len;
+	uint32_t ignored;	/* AR_FILTER_PERISHABLE where such rules do not count */
 };
 
 static bool ends_with(const char *text, size_t len, const char *tail, size_t tail_len)
@@ -264,7 +265,7 @@ static enum verdict judge(const struct ar_filter_table *table, uint32_t side,
 		const bool negated = rule->flags & AR_FILTER_NEGATE;
 		bool applies;
 
-		if (!(rule->flags & side))
+		if (!(rule->flags & side) || rule->flags & s->ignored)
 			continue;
 		if (type == A_FILE && rule->flags & AR_FILTER_ONLY_DIRS)
 			applies = negated;
@@ -285,9 +286,10 @@ static enum verdict judge(const struct ar_filter_table *table, uint32_t side,
 }
 
 int ar_filter_check(const struct ar_filter_table *table, const char *path, size_t path_len,
-		    bool is_dir, uint32_t side)
+		    bool is_dir, uint32_t asked)
 {
-	struct subject s = { .root_len = table->root_len };
+	const uint32_t ignored = asked & AR_FILTER_PERISHABLE;
+	struct subject s = { .root_len = table->root_len, .ignored = ignored };
 	char *full = malloc(table->root_len + path_len + 2);
 
 	if (!full)
@@ -298,7 +300,7 @@ int ar_filter_check(const struct ar_filter_table *table, const char *path, size_
 	s.len = table->root_len + path_len;
 	full[s.len] = '\0';
 	s.name_at = (size_t)(strrchr(full, '/') + 1 - full);
-	const enum verdict verdict = judge(table, side, &s, is_dir ? A_DIR : A_FILE);
+	const enum verdict verdict = judge(table, asked & ~ignored, &s, is_dir ? A_DIR : A_FILE);
 	free(full);
 	return verdict == NO_RULE ? AR_FILTER_NO_RULE
 				  : verdict == HIDDEN ? AR_FILTER_HIDDEN : AR_FILTER_SHOWN;

@@ -310,8 +310,9 @@ int ar_scan_names(ar_scan *scan, const char *path, size_t path_len, const char *
 	const uint32_t first = out->pair_count;
 	if (!err)
 		err = scan_directory(&call, &task, NULL);
+	/* other names are made in it by other calls, so it is finished in any case */
 	if (!err && pair_flags & AR_PAIR_ROOT)
-		out->pairs[first].flags &= ~AR_PAIR_NAMED;
+		out->pairs[first].flags ^= AR_PAIR_NAMED | AR_PAIR_TOUCHED;
 	end(&call);
 	free(src_name);
 	return err;
