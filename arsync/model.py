@@ -33,6 +33,7 @@ __all__ = [
     "State",
     "WarningKind",
     "Why",
+    "count_found",
     "sum_tallies",
 ]
 
@@ -264,6 +265,7 @@ class WarningKind(enum.Enum):
     NO_HARD_LINKS = "no_hard_links"
     NO_SPECIALS = "no_specials"
     NO_HOLES = "no_holes"
+    NO_REFLINKS = "no_reflinks"
     NOT_HELD = "not_held"
     UNSTABLE = "unstable"
     SKIPPED = "skipped"
@@ -311,6 +313,7 @@ class Counts:
     found_files: int = 0
     found_dirs: int = 0
     found_symlinks: int = 0
+    found_devices: int = 0
     found_specials: int = 0
     found_bytes: int = 0
     plan_files: int = 0
@@ -319,6 +322,7 @@ class Counts:
     new_files: int = 0
     new_dirs: int = 0
     new_symlinks: int = 0
+    new_devices: int = 0
     new_specials: int = 0
     done_files: int = 0
     done_dirs: int = 0
@@ -340,11 +344,21 @@ class Counts:
     @property
     def found(self) -> int:
         """Count the entries of every type in the source."""
-        return self.found_files + self.found_dirs + self.found_symlinks + self.found_specials
+        return count_found(self)
 
 
+_FOUND: Final = ("found_files", "found_dirs", "found_symlinks", "found_devices", "found_specials")
 _ARRAYS: Final = ("method_files", "method_bytes")
 _NUMBERS: Final = tuple(one.name for one in fields(Counts) if one.name not in _ARRAYS)
+
+
+def count_found(tally: object) -> int:
+    """Count the entries of every type that a tally has found in the source.
+
+    Args:
+        tally: cffi's `struct ar_tally`, or Counts.
+    """
+    return sum(getattr(tally, name) for name in _FOUND)
 
 
 def sum_tallies(tallies: Iterable[object]) -> Counts:
@@ -376,12 +390,14 @@ class Progress:
 
     Args:
         counts: the sums at that moment.
+        settled: how many of the entries found need nothing more but attributes of directories.
         elapsed_s: since the run began.
         exact: the walk is complete, so what is planned is all there will be.
         phase: what the run is at, one word or two; empty while it walks and copies.
     """
 
     counts: Counts = field(default_factory=Counts)
+    settled: int = 0
     elapsed_s: float = 0.0
     exact: bool = False
     phase: str = ""

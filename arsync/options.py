@@ -167,7 +167,7 @@ class WritePolicy:
         sparse: runs of zeros become holes. Holes of SRC stay holes without it.
         preallocate: the space of a file is allocated before its data.
         mkpath: missing directories of DST's path are made.
-        temp_dir: where temporary files are made; None beside their target.
+        temp_dir: where temporary files are made, relative to DST; None beside their target.
         bwlimit_bytes: a second, over all lanes; 0 for no limit.
     """
 
@@ -297,6 +297,7 @@ class OutputOptions:
         stats_level: 0 nothing, 1 the last two lines, 2 and 3 the table.
         summary, live_view: show them where somebody sits at the terminal.
         nonreg: say which entries were skipped because they are not regular files.
+        symsafe: say which symlinks were left out because they point out of the tree.
         out_format: the line for each change, None for none.
         log_file: where the log is appended.
         log_format: the line for each change in it; empty for none.
@@ -313,6 +314,7 @@ class OutputOptions:
     summary: bool = True
     live_view: bool = True
     nonreg: bool = True
+    symsafe: bool = False
     out_format: str | None = None
     log_file: bytes | None = None
     log_format: str = "%i %n%L"

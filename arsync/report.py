@@ -43,6 +43,7 @@ KEPT_FAILURES: Final = 1000
 _LABEL_COLUMNS: Final = 11
 _NARROWEST: Final = 30
 _NAME_CHARS: Final = 60
+_TYPES: Final = ("reg", "dir", "link", "dev", "special")
 _GLUE: Final = "\x1f"
 """A blank that no line is broken at; no text holds it, since control characters are escaped."""
 
@@ -170,7 +171,8 @@ def _details(report: Report, level: int) -> list[tuple[str, str]]:
 def _others(report: Report, level: int) -> str:
     counts = report.counts
     if report.dry_run:
-        numbers = [counts.new_dirs, counts.new_symlinks, counts.new_specials, 0, counts.plan_metas]
+        specials = counts.new_devices + counts.new_specials
+        numbers = [counts.new_dirs, counts.new_symlinks, specials, 0, counts.plan_metas]
     else:
         numbers = [
             counts.done_dirs,
@@ -271,7 +273,7 @@ def _glued(part: str) -> str:
 def stats_table(report: Report, level: int = 1) -> str:
     """Return what --stats prints, in rsync's words where arsync has the number.
 
-    Devices count as special; there is no file list that is sent.
+    There is no file list that is sent.
 
     Args:
         level: of --human-readable.
@@ -282,9 +284,16 @@ def stats_table(report: Report, level: int = 1) -> str:
         counts.found_files,
         counts.found_dirs,
         counts.found_symlinks,
+        counts.found_devices,
         counts.found_specials,
     )
-    made = (counts.new_files, counts.new_dirs, counts.new_symlinks, counts.new_specials)
+    made = (
+        counts.new_files,
+        counts.new_dirs,
+        counts.new_symlinks,
+        counts.new_devices,
+        counts.new_specials,
+    )
     read, shared = _read_and_shared(report)
     literal = 0 if report.dry_run else read
     whole = counts.plan_bytes if report.dry_run else sum(counts.method_bytes)  # with holes
@@ -332,7 +341,7 @@ def _read_and_shared(report: Report) -> tuple[int, int]:
 def _by_type(numbers: Sequence[int], level: int) -> str:
     parts = [
         f"{name}: {grouped(number, level)}"
-        for name, number in zip(("reg", "dir", "link", "special"), numbers, strict=True)
+        for name, number in zip(_TYPES, numbers, strict=True)
         if number
     ]
     whole = grouped(sum(numbers), level)
@@ -400,7 +409,7 @@ def run_progress_line(progress: Progress, level: int = 1, *, ended: bool = False
             size=max(counts.plan_bytes, counts.moved_bytes),
             elapsed_s=progress.elapsed_s,
             number=counts.done_files,
-            to_check=0 if ended else max(counts.plan_files - counts.done_files, 0),
+            to_check=0 if ended else total - progress.settled,
             total=total,
             exact=progress.exact,
         ),

@@ -121,9 +121,9 @@ def resolve(
     Returns: transfers in the order given, with neighbours of one directory joined; the
         destination; and a problem for each SRC that is not there, or that is a directory where
         the options ask for none.
-    Raises: SelectionError where SRC and DST cannot be used together; FileError where the
-        destination's parent is missing; UsageError for operands that are missing or empty, and for
-        a path that -R cannot take.
+    Raises: SelectionError where SRC and DST cannot be used together, and where the parent of a
+        single file's new name is missing; FileError where that of a directory is; UsageError for
+        operands that are missing or empty, and for a path that -R cannot take.
     Source: rsync(1), "USAGE" and --relative.
     """
     if not sources:
@@ -278,7 +278,8 @@ def _find_missing(as_file: bool, dst: bytes, options: SyncOptions) -> tuple[Targ
     parent = parent or b"."
     if not os.path.isdir(parent) and not options.write.mkpath:
         reason = describe("make the destination", dst, errno.ENOENT)
-        raise FileError(f"{reason} (its parent {quoted(parent)} is not there: --mkpath makes it)")
+        kind = SelectionError if as_file and not dst.endswith(b"/") else FileError  # as in rsync
+        raise kind(f"{reason} (its parent {quoted(parent)} is not there: --mkpath makes it)")
     if as_file and not dst.endswith(b"/"):
         return Target(parent, missing=not os.path.isdir(parent)), name
     return Target(dst, missing=True), None
@@ -327,10 +328,13 @@ def _refuse_list_into_itself(
 
 
 def _refuse_inside(origin: bytes, operand: bytes, target: Target, options: SyncOptions) -> None:
-    if walk_would_enter(origin, target.root, one_file_system=options.one_file_system > 0):
+    stays = options.one_file_system > 0
+    if walk_would_enter(origin, target.root, one_file_system=stays):
+        helps = not stays and not walk_would_enter(origin, target.root, one_file_system=True)
+        hint = " (-x keeps out of other filesystems)" if helps else ""
         raise SelectionError(
             f"DST {quoted(target.root)} is inside SRC {quoted(operand)}: "
-            "the copy would contain itself (-x keeps out of other filesystems)"
+            f"the copy would contain itself{hint}"
         )
 
 

@@ -10,12 +10,13 @@ from decimal import Decimal
 
 from arsync.errors import UsageError
 
-__all__ = ["parse_count", "parse_rate", "parse_size"]
+__all__ = ["parse_block_size", "parse_count", "parse_rate", "parse_size"]
 
 _SIZE = re.compile(r"(\d*(?:\.\d*)?)(?:([bkmgtp])(b|ib)?)?([+-]1)?", re.ASCII | re.IGNORECASE)
 _POWERS = "bkmgtp"
 _LARGEST = 2**63 - 1
 _SMALLEST_RATE = 512
+_LARGEST_BLOCK = 128 * 1024
 
 
 def parse_size(text: str, option: str, *, unit: str = "b") -> int:
@@ -59,6 +60,18 @@ def parse_rate(text: str, option: str) -> int:
             "or 0 for no limit)"
         )
     return (size + 512) // 1024 * 1024
+
+
+def parse_block_size(text: str, option: str) -> int:
+    """Read a size as --block-size has it.
+
+    Raises: UsageError where it is none, or more than 128 KiB.
+    Source: rsync(1), --block-size.
+    """
+    block = parse_size(text, option)
+    if block > _LARGEST_BLOCK:
+        raise UsageError(f"{option}: {text!r} is out of range (0 to {_LARGEST_BLOCK} bytes)")
+    return block
 
 
 def parse_count(text: str, option: str) -> int:

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
-from arsync.errors import ArsyncError, FileError, Interrupted, SelectionError, describe
+from arsync.errors import ArsyncError, FileError, Interrupted, UsageError, describe
 from arsync.execute import Lanes, Worker, join_all
 from arsync.model import (
     Change,
@@ -30,15 +30,18 @@ from arsync.model import (
     Report,
     Side,
     Why,
+    count_found,
     sum_tallies,
 )
 from arsync.options import SyncOptions
 from arsync.plan import Phase, Unit
+from arsync.refusal import refusal_text
 from arsync.report import ReportBuilder
 from arsync.roots import Target, Transfer, resolve
 from arsync.scan import Walk
 from arsync.settings import choose_run_engine, explain_refusal, find_granule_ns, make_settings
 from arsync.uring import Batch, Identity, Later, LaterKind, Rules, Tally
+from arsync.uring.executor import WritingRefused
 from arsync.uring.scanner import Root, Scanner, scan_flags
 
 __all__ = ["Listener", "sync"]
@@ -58,11 +61,13 @@ class Listener:
             about 2 us a changed entry.
         problems: gets what went wrong in each batch, with the two roots as the user wrote them.
         progress: is called at most ten times a second, from a thread of its own.
+        progress_of_changes: call it before the changes of each batch too, from their thread.
     """
 
     changes: Callable[[Iterator[Change], bytes], None] | None = None
     problems: Callable[[Sequence[Problem], bytes, bytes], None] | None = None
     progress: Callable[[Progress], None] | None = None
+    progress_of_changes: bool = False
 
 
 def sync(
@@ -114,6 +119,7 @@ class _Run:
         self._start = time.monotonic()
         self._lock = threading.Lock()
         self._found = Tally()
+        self._settled = 0
         self._executed = Counts()
         self._lanes: Lanes | None = None
         self._exact = False
@@ -121,6 +127,7 @@ class _Run:
         self._phases: list[PhaseTime] = []
         self._src = b""
         self._dst = b""
+        self._temp_dir: bytes | None = None
         self._made_target = False
         self._links: Later | None = None
         self._failed_directories = _FailedDirectories()
@@ -138,10 +145,20 @@ class _Run:
             interrupt = Interrupted("interrupted")
             interrupt.report = self._finished_report(interrupted=True)
             raise interrupt from None
+        except WritingRefused as refused:
+            stopped = self._refusal(refused)
+            stopped.report = self._finished_report(stopped=stopped)
+            raise stopped from None
         except ArsyncError as error:
             error.report = self._finished_report(stopped=error)
             raise
         return self._finished_report()
+
+    def _refusal(self, refused: WritingRefused) -> FileError:
+        problem = refused.problem()
+        if problem is None:
+            return FileError(describe("write to the destination", self._dst, refused.errno))
+        return FileError(refusal_text(problem, self._dst, self._temp_dir))
 
     def _fail(self, error: BaseException) -> None:
         """Stop the run for an error of the progress callback, which has a thread of its own."""
@@ -162,10 +179,10 @@ class _Run:
             return
         self._dst = target.root
         self._made_target = target.missing
+        temp_dir_fd = self._open_temp_dir(stack)
         dst_root = self._open_target(target)
         if dst_root:
             stack.enter_context(dst_root)
-        temp_dir_fd = self._open_temp_dir(stack)
         if self._options.preserve.hard_links:
             self._links = stack.enter_context(Later(LaterKind.LINKS))
         earlier: list[tuple[Transfer, Root]] = []
@@ -201,15 +218,16 @@ class _Run:
         return Root(target.root, create=target.missing)
 
     def _open_temp_dir(self, stack: ExitStack) -> int:
-        path = self._options.write.temp_dir
-        if path is None or self._dry_run:
+        """Open the directory of --temp-dir before anything is made; relative ones are below DST."""
+        wanted = self._options.write.temp_dir
+        if wanted is None:
             return -1
+        self._temp_dir = os.path.join(self._dst, wanted)
         try:
-            fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+            fd = os.open(self._temp_dir, os.O_RDONLY | os.O_DIRECTORY)
         except OSError as error:
-            raise SelectionError(
-                describe("use the temporary directory", path, error.errno or 0)
-            ) from None
+            reason = describe("use the directory", self._temp_dir, error.errno or 0)
+            raise UsageError(f"--temp-dir: {reason}") from None
         stack.callback(os.close, fd)
         return fd
 
@@ -346,7 +364,11 @@ class _Run:
         if batch.problem_count:
             problems = self._failed_directories.without_consequences(batch.problems())
             self._tell_problems(problems, self._src, self._dst)
+        if unit.phase is Phase.COPY:
+            self._settled += count_found(batch.tally)
         if self._listener.changes and unit.phase is not Phase.FINISH:
+            if self._listener.progress_of_changes and not self._dry_run:
+                self._tell_progress()
             changes = batch.changes(unchanged=self._options.report_unchanged)
             self._listener.changes(self._with_new_root(changes), self._src)
 
@@ -375,6 +397,7 @@ class _Run:
             self._progress(
                 Progress(
                     counts=self._counts(),
+                    settled=self._settled,
                     elapsed_s=elapsed_s,
                     exact=self._exact,
                     phase=self._phase.value,

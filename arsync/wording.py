@@ -19,8 +19,11 @@ from arsync.model import Failure, Op, Problem, ProblemKind, RunWarning, Side, Wa
 __all__ = [
     "VERBS",
     "WARNING_TEXTS",
+    "advice_for",
     "failure_text",
+    "joined",
     "problem_text",
+    "sentence",
     "vanished_text",
     "warning_kind",
     "warning_text",
@@ -84,7 +87,7 @@ _DST_ADVICE: Final[Mapping[int, str]] = MappingProxyType(
     {
         errno.EPERM: "an immutable or append-only file cannot be changed, see lsattr",
         errno.EROFS: "the destination is mounted read-only",
-        errno.EFBIG: "the destination's filesystem holds no file of that size",
+        errno.EFBIG: "the destination's filesystem, or ulimit -f, allows no file of that size",
         errno.ENAMETOOLONG: "the destination's filesystem holds no name of that length",
         errno.ETXTBSY: "a program is running from it, leave out --inplace",
         errno.ENOTEMPTY: "the directory is not empty, move it away first",
@@ -109,6 +112,7 @@ _HOLDERS: Final[Mapping[Op, WarningKind]] = MappingProxyType(
         Op.MKNOD: WarningKind.NO_SPECIALS,
         Op.SEEK: WarningKind.NO_HOLES,
         Op.ALLOCATE: WarningKind.NO_HOLES,
+        Op.REFLINK: WarningKind.NO_REFLINKS,
     }
 )
 """What the destination cannot hold when this operation is refused."""
@@ -133,6 +137,7 @@ WARNING_TEXTS: Final[Mapping[WarningKind, str]] = MappingProxyType(
         WarningKind.NO_HARD_LINKS: "the destination cannot hold some hard links",
         WarningKind.NO_SPECIALS: "the destination cannot hold some special files",
         WarningKind.NO_HOLES: "holes could not be kept",
+        WarningKind.NO_REFLINKS: f"not cloned and not copied, {_REFLINK_ADVICE}",
         WarningKind.NOT_HELD: "the destination cannot hold everything",
         WarningKind.UNSTABLE: "changed while they were read, the last read was kept",
         WarningKind.SKIPPED: "left out, the options do not ask for their type",
@@ -148,10 +153,26 @@ def failure_text(failure: Failure) -> str:
 
     The root as the user wrote it, where it is known, stands before the path.
     """
-    verb = VERBS[Op(failure.op)]
-    text = describe(verb, joined(failure.root, failure.path), failure.errno)
-    advice = _advice(failure)
-    return f"{text}; {advice}" if advice else text
+    advice = advice_for(failure)
+    return f"{sentence(failure)}; {advice}" if advice else sentence(failure)
+
+
+def sentence(failure: Failure) -> str:
+    """Return the sentence of a failure without what to do."""
+    return describe(VERBS[Op(failure.op)], joined(failure.root, failure.path), failure.errno)
+
+
+def advice_for(failure: Failure) -> str:
+    """Return what to do about a failure, empty where nothing can be said."""
+    if failure.op == Op.REFLINK:
+        return _REFLINK_ADVICE
+    if failure.op in (Op.RING_SETUP, Op.RING_SUBMIT):
+        return "--engine=sync does without io_uring"
+    if failure.side == Side.DST and failure.op == Op.OPEN_DIR and failure.errno == errno.EXDEV:
+        return "a symlink there leads out of the destination: -K follows none that do"
+    if failure.side == Side.DST and failure.errno in _DST_ADVICE:
+        return _DST_ADVICE[failure.errno]
+    return _ADVICE.get(failure.errno, "")
 
 
 def vanished_text(path: bytes, root: bytes = b"") -> str:
@@ -202,13 +223,3 @@ def joined(root: bytes, path: bytes) -> bytes:
     if root in (b"", b"."):
         return path
     return root + path if root.endswith(b"/") else root + b"/" + path
-
-
-def _advice(failure: Failure) -> str:
-    if failure.op == Op.REFLINK:
-        return _REFLINK_ADVICE
-    if failure.op in (Op.RING_SETUP, Op.RING_SUBMIT):
-        return "--engine=sync does without io_uring"
-    if failure.side == Side.DST and failure.errno in _DST_ADVICE:
-        return _DST_ADVICE[failure.errno]
-    return _ADVICE.get(failure.errno, "")

@@ -8,6 +8,7 @@ not know how an option is spelled.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,13 +26,13 @@ from arsync.options import (
 )
 from arsync.owners import IdMap, groups, parse_map, users
 
-__all__ = ["Draft"]
+__all__ = ["INFO_LEVELS", "SILENT_INFO", "Draft", "info_levels"]
 
-INFO_LEVELS = {"name": 2, "nonreg": 1, "progress": 2, "stats": 3}
-"""The --info names that arsync honours, with their highest level."""
+INFO_LEVELS = {"name": 2, "nonreg": 1, "progress": 2, "stats": 3, "symsafe": 1}
+"""The --info names that arsync honours, with their highest level; more means that."""
 
-SILENT_INFO = ("backup", "copy", "del", "flist", "misc", "mount", "remove", "skip", "symsafe")
-"""The other names of rsync: level 0 is what arsync does, and all it does."""
+SILENT_INFO = ("backup", "copy", "del", "flist", "misc", "mount", "remove", "skip")
+"""The other names of rsync: arsync has no such messages."""
 
 _PRESERVE = tuple(Preserve.__dataclass_fields__)
 _LINKS = tuple(LinkPolicy.__dataclass_fields__)
@@ -51,6 +52,7 @@ class Draft:
     counts: dict[str, int] = field(default_factory=dict)
     chmod: list[ModeRule] = field(default_factory=list)
     info: dict[str, int] = field(default_factory=dict)
+    silent_info: list[str] = field(default_factory=list)
     user_map: tuple[str, str] | None = None  # the option that set it, its text
     group_map: tuple[str, str] | None = None
     partial_dir: bool = False
@@ -109,27 +111,19 @@ class Draft:
     def add_info(self, text: str) -> None:
         """Note the levels of one --info.
 
-        Raises: UsageError for a name or a level that arsync does not have.
+        Raises: UsageError for a name that rsync does not have.
         """
-        for word in filter(None, text.lower().split(",")):
-            name = word.rstrip("0123456789")
-            self._set_info(name, word, int(word[len(name) :] or 1))
-
-    def _set_info(self, name: str, word: str, level: int) -> None:
-        if name in ("all", "none"):
-            wanted = 0 if name == "none" else level
-            self.info.update((known, min(wanted, top)) for known, top in INFO_LEVELS.items())
-        elif name in INFO_LEVELS:
-            if level > INFO_LEVELS[name]:
-                raise UsageError(
-                    f"--info: {word!r} is out of range ({name}0 to {name}{INFO_LEVELS[name]})"
-                )
-            self.info[name] = level
-        elif name not in SILENT_INFO:
-            known = ", ".join(sorted(INFO_LEVELS))
-            raise UsageError(f"--info: there is no {word!r} (arsync has {known}, all and none)")
-        elif level:
-            raise UsageError(f"--info: {word!r} is rsync's, but not in arsync yet")
+        for name, level in info_levels(text):
+            if name in ("all", "none"):
+                wanted = 0 if name == "none" else level
+                self.info.update((known, min(wanted, top)) for known, top in INFO_LEVELS.items())
+            elif name in INFO_LEVELS:
+                self.info[name] = min(level, INFO_LEVELS[name])
+            elif name not in SILENT_INFO:
+                known = ", ".join(sorted(INFO_LEVELS))
+                raise UsageError(f"--info: there is no {name!r} (arsync has {known}, all and none)")
+            elif level:
+                self.silent_info.append(name)
 
     def sync_options(self) -> SyncOptions:
         """Freeze what the run needs.
@@ -180,6 +174,7 @@ class Draft:
             summary=self.info.get("stats", 1) > 0,
             live_view=self.info.get("progress", 1) > 0,
             nonreg=self.info.get("nonreg", 1) > 0,
+            symsafe=self.info.get("symsafe", verbosity) > 0,
             out_format=self._out_format(),
             log_file=None if self.log_file is None else os.fsencode(self.log_file),
             log_format=self._log_format(),
@@ -250,6 +245,13 @@ class Draft:
         if self._itemize():
             return "%i %n%L"
         return "%n%L" if self._name_level() else None
+
+
+def info_levels(text: str) -> Iterator[tuple[str, int]]:
+    """Yield each name of an --info with its level, as written."""
+    for word in filter(None, text.lower().split(",")):
+        name = word.rstrip("0123456789")
+        yield name, int(word[len(name) :] or 1)
 
 
 def _only_once(earlier: tuple[str, str] | None, option: str, text: str) -> tuple[str, str]:

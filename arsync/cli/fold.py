@@ -44,13 +44,15 @@ def fold(given: Sequence[Given], umask: int) -> Folded:
         change = item.option.negate if item.negated else item.option.apply
         if change:
             change(draft, item.value)
-    return Folded(draft.sync_options(), draft.output_options(), _notes(given))
+    return Folded(draft.sync_options(), draft.output_options(), _notes(given, draft))
 
 
-def _notes(given: Sequence[Given]) -> tuple[str, ...]:
+def _notes(given: Sequence[Given], draft: Draft) -> tuple[str, ...]:
     notes = {
         item.spelled: f"{item.spelled} has no effect: {item.option.help}"
         for item in given
         if item.option.no_effect
     }
+    for name in draft.silent_info:
+        notes[name] = f"--info={name} has no effect: arsync has no such messages"
     return tuple(notes.values())

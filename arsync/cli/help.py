@@ -10,13 +10,14 @@ from collections.abc import Iterator
 
 import click
 
+from arsync.cli.draft import SILENT_INFO
 from arsync.cli.messages import show
 from arsync.cli.option import Option, Topic, Value
 from arsync.cli.run import COMMANDS, load_command
 from arsync.cli.table import OPTIONS
 from arsync.errors import UsageError, quoted
 
-__all__ = ["command", "sync_help"]
+__all__ = ["command", "info_help", "sync_help"]
 
 WIDTH = 80
 COLUMN = 31
@@ -34,6 +35,26 @@ COMMANDS_NOTE = (
     "A word is a command only as the first argument; a directory of that name is ./NAME."
 )
 ENDING = "Exit codes are rsync's. The manual, docs/manual.md, has every option in full.\n"
+
+INFO_HELP = """\
+NAME or NAME1 is level 1, NAME2 level 2, ...; NAME0 is silence.
+
+name       1) names of what changes, 2) of what does not too
+nonreg     what is left out because it is no regular file (without being asked)
+progress   1) for each file, 2) for the whole run
+stats      1) two lines at the end, 2) and 3) the table of --stats
+symsafe    symlinks that are left out because they point out of SRC
+
+all        all of these (all2)
+none       none of these (all0)
+help       this text
+"""
+
+
+def info_help() -> str:
+    """Return the text of --info=help."""
+    silent = f"rsync's {', '.join(SILENT_INFO)} are accepted: arsync has no such messages."
+    return f"{INFO_HELP}\n{textwrap.fill(silent, WIDTH)}\n"
 
 
 def sync_help() -> str:

@@ -19,6 +19,9 @@ __all__ = ["Option", "Topic", "Value", "accepted", "choice", "count", "flag", "n
 Apply = Callable[[Draft, str], None]
 """Change the draft for one occurrence, given its value ("" where it has none)."""
 
+Check = Callable[[str, str], object]
+"""Read a value, given with the option's name for the UsageError."""
+
 
 class Topic(Enum):
     """Name a group of options in the help and the manual."""
@@ -136,14 +139,20 @@ def choice(name: str, choices: tuple[str, ...], text: str) -> Option:
     return _engine(name, text, apply, "WORD", choices)
 
 
-def accepted(names: str, short: str, why: str, metavar: str = "") -> Option:
-    """Describe an option of rsync that changes nothing here; `why` is what -v says."""
+def accepted(
+    names: str, short: str, why: str, metavar: str = "", check: Check | None = None
+) -> Option:
+    """Describe an option of rsync that changes nothing here; `why` is what -v says.
+
+    Args:
+        check: of its value, which rsync refuses when it is none.
+    """
     return Option(
         tuple(names.split()),
         short,
         Topic.ACCEPTED,
         why,
-        apply=_nothing,
+        apply=partial(_only_check, check, f"--{names.split()[0]}") if check else _nothing,
         negate=None if metavar else _nothing,
         value=Value.REQUIRED if metavar else Value.NONE,
         metavar=metavar,
@@ -167,6 +176,10 @@ def _engine(
 
 def _set(field: str, value: bool, draft: Draft, _value: str) -> None:
     draft.flags[field] = value
+
+
+def _only_check(check: Check, name: str, _draft: Draft, value: str) -> None:
+    check(value, name)
 
 
 def _nothing(_draft: Draft, _value: str) -> None:

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import os
 
+from arsync.cli.draft import info_levels
 from arsync.cli.fold import fold
 from arsync.cli.messages import say, show, show_version
 from arsync.cli.operands import check_operands
 from arsync.cli.parser import SyncCommand
 from arsync.cli.run import COMMANDS
-from arsync.cli.words import CommandLine
-from arsync.errors import UsageError, describe
+from arsync.cli.words import CommandLine, Given
 
 __all__ = ["command"]
 
@@ -32,10 +32,13 @@ def run_sync(line: CommandLine) -> int:
         return 0
     if line.ends_with:
         return show_version()
+    if any(_asks_what_info_has(item) for item in line.given):
+        from arsync.cli.help import info_help
+
+        show(info_help())
+        return 0
     sources, dst = check_operands(line.operands, COMMANDS)
     folded = fold(line.given, _umask())
-    if folded.sync.write.temp_dir is not None:
-        _check_directory(folded.sync.write.temp_dir, "--temp-dir")
     if folded.output.verbosity and not folded.output.quiet:
         for note in folded.notes:
             say(note)
@@ -51,19 +54,15 @@ def _wants_help(line: CommandLine) -> bool:
     return alone and all(item.spelled == "-h" for item in line.given)
 
 
+def _asks_what_info_has(item: Given) -> bool:
+    is_info = item.option.key == "--info"
+    return is_info and any(name == "help" for name, _ in info_levels(item.value))
+
+
 def _umask() -> int:
     umask = os.umask(0o022)
     os.umask(umask)
     return umask
-
-
-def _check_directory(path: bytes, option: str) -> None:
-    """Refuse what is no directory before anything is touched, with the exit code of rsync."""
-    try:
-        os.close(os.open(path, os.O_PATH | os.O_DIRECTORY))
-    except OSError as error:
-        reason = describe("use the directory", path, error.errno or 0)
-        raise UsageError(f"{option}: {reason}") from None
 
 
 command = SyncCommand(run_sync)

@@ -6,6 +6,7 @@ the manual's test all read it: an option is added here and nowhere else.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import Final, get_args
 
@@ -13,7 +14,7 @@ from arsync.cli.draft import Draft
 from arsync.cli.option import Option, Topic, Value, accepted, choice, count, flag, number, size
 from arsync.errors import UsageError
 from arsync.options import CopyMethod, Engine, ReflinkPolicy
-from arsync.sizes import parse_rate
+from arsync.sizes import parse_block_size, parse_count, parse_rate
 
 __all__ = ["MODE_OPTIONS", "NOT_YET", "NOT_YET_SHORT", "OPTIONS"]
 
@@ -299,7 +300,7 @@ OUTPUT: Final = (
         ("info",),
         "",
         Topic.OUTPUT,
-        "name[0-2], progress[0-2], stats[0-3], nonreg[0-1]",
+        "name[0-2], progress[0-2], stats[0-3]; --info=help: all of them",
         apply=Draft.add_info,
         value=Value.REQUIRED,
         metavar="FLAGS",
@@ -374,12 +375,12 @@ ACCEPTED: Final = (
         choices=FSYNC_POLICIES,
     ),
     accepted("whole-file", "W", _WHOLE),
-    accepted("block-size", "B", _WHOLE, "SIZE"),
+    accepted("block-size", "B", _WHOLE, "SIZE", parse_block_size),
     accepted("inc-recursive i-r", "", "walking and copying always overlap"),
     accepted("compress old-compress new-compress", "z", _LOCAL),
     accepted("compress-choice zc", "", _LOCAL, "STR"),
-    accepted("compress-level zl", "", _LOCAL, "NUM"),
-    accepted("compress-threads zt", "", _LOCAL, "NUM"),
+    accepted("compress-level zl", "", _LOCAL, "NUM", parse_count),
+    accepted("compress-threads zt", "", _LOCAL, "NUM", parse_count),
     accepted("skip-compress", "", _LOCAL, "LIST"),
     accepted("rsh", "e", _LOCAL, "COMMAND"),
     accepted("rsync-path", "", _LOCAL, "PROGRAM"),
@@ -387,12 +388,12 @@ ACCEPTED: Final = (
     accepted("secluded-args protect-args", "s", _LOCAL),
     accepted("old-args", "", _LOCAL),
     accepted("trust-sender", "", _LOCAL),
-    accepted("protocol", "", _LOCAL, "NUM"),
+    accepted("protocol", "", _LOCAL, "NUM", parse_count),
     accepted("motd", "", _LOCAL),
     accepted("address", "", _LOCAL, "ADDRESS"),
-    accepted("port", "", _LOCAL, "PORT"),
+    accepted("port", "", _LOCAL, "PORT", parse_count),
     accepted("sockopts", "", _LOCAL, "OPTIONS"),
-    accepted("contimeout", "", _LOCAL, "SECONDS"),
+    replace(accepted("contimeout", "", _LOCAL, "SECONDS", parse_count), negate=_nothing),
     accepted("password-file", "", _LOCAL, "FILE"),
     accepted("ipv4", "4", _LOCAL),
     accepted("ipv6", "6", _LOCAL),

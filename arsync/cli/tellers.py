@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from arsync import __version__
-from arsync.cli.messages import StandardOutput
+from arsync.cli.messages import StandardOutput, say
 from arsync.cli.terminal import Terminal, is_dumb, is_watched
 from arsync.errors import FileError, describe
 from arsync.events import EventWriter
@@ -52,6 +52,7 @@ class Teller(Protocol):
 
     wants_changes: bool
     wants_progress: bool
+    wants_progress_of_changes: bool
 
     def changes(self, changes: Sequence[Change], root: bytes) -> None:
         """Tell changed entries below a source root."""
@@ -101,14 +102,18 @@ class TextTeller:
         self._told_s = time.monotonic()
         self.wants_changes = self._format is not None or self._rsync_progress == 1
         self.wants_progress = self._live or self._rsync_progress > 0
+        self.wants_progress_of_changes = self._rsync_progress == 1
 
     def changes(self, changes: Sequence[Change], root: bytes) -> None:
         """Print a line for each change, and rsync's progress of each file where that is wanted."""
         if self._rsync_progress == 1:
+            moment = self._moment
+            to_check = moment.counts.found - moment.settled + len(changes)
             for change in changes:
+                to_check -= 1
                 self._terminal.lines(self._lines([change], root))
-                if change.kind == Kind.DATA and change.why:
-                    self._terminal.same_line(self._file_line(change))
+                if change.kind == Kind.DATA and is_shown(change, itemized=True):
+                    self._terminal.same_line(self._file_line(change, to_check))
         else:
             self._terminal.lines(self._lines(changes, root))
 
@@ -163,18 +168,17 @@ class TextTeller:
             if is_shown(change, itemized=itemized, unchanged=unchanged)
         ]
 
-    def _file_line(self, change: Change) -> str:
+    def _file_line(self, change: Change, to_check: int) -> str:
         now_s = time.monotonic()
         took_s, self._told_s = now_s - self._told_s, now_s
         self._file_count += 1
-        counts = self._moment.counts
         progress = FileProgress(
             done_bytes=change.done_bytes,
             size=change.done_bytes,
             elapsed_s=took_s,
             number=self._file_count,
-            to_check=max(counts.plan_files - self._file_count, 0),
-            total=max(counts.found, self._file_count),
+            to_check=to_check,
+            total=self._moment.counts.found,
             exact=self._moment.exact,
         )
         return file_progress_line(progress, self._output.human_readable)
@@ -185,7 +189,7 @@ def _is_told(warning: RunWarning, output: OutputOptions) -> bool:
     if warning.kind is WarningKind.SKIPPED:
         return output.nonreg and not output.quiet
     if warning.kind is WarningKind.UNSAFE:
-        return output.verbosity > 0 and not output.quiet
+        return output.symsafe and not output.quiet
     return True
 
 
@@ -194,6 +198,7 @@ class EventTeller:
 
     wants_changes = True
     wants_progress = True
+    wants_progress_of_changes = False
 
     def __init__(
         self, output: OutputOptions, options: SyncOptions, sources: Sequence[bytes], dst: bytes
@@ -241,10 +246,12 @@ class LogTeller:
     Args:
         path: the file; it is made when it is missing.
         text: the format of a change's line, empty for none.
-    Raises: FileError where it cannot be opened or written.
+    Raises: FileError where it cannot be opened. What cannot be written later is said once, and
+        the copy goes on: it does not depend on its log.
     """
 
     wants_progress = False
+    wants_progress_of_changes = False
 
     def __init__(self, path: bytes, text: str, options: SyncOptions) -> None:
         self._path = path
@@ -285,16 +292,18 @@ class LogTeller:
         self._append([warning_text(warning, 0) for warning in report.warnings])
         self._append([report.stopped] if report.stopped else [])
         self._append(totals(report, 0).splitlines())
-        os.close(self._fd)
+        if self._fd >= 0:
+            os.close(self._fd)
 
     def _append(self, lines: Sequence[str]) -> None:
-        if not lines:
+        if not lines or self._fd < 0:
             return
         stamp = f"{time.strftime('%Y/%m/%d %H:%M:%S')} [{os.getpid()}] "
         text = "".join(f"{stamp}{line}\n" for line in lines)
         try:
             os.write(self._fd, text.encode("utf-8", "surrogateescape"))
         except OSError as error:
-            raise FileError(
-                describe("write to the log file", self._path, error.errno or 0)
-            ) from None
+            os.close(self._fd)
+            self._fd = -1
+            reason = describe("write to the log file", self._path, error.errno or 0)
+            say(f"{reason}; copying goes on without it")

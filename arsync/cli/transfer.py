@@ -15,9 +15,9 @@ from contextlib import contextmanager
 from types import FrameType
 
 from arsync.cli.fold import Folded
-from arsync.cli.messages import flush_told
+from arsync.cli.messages import flush_told, say
 from arsync.cli.tellers import EventTeller, LogTeller, Teller, TextTeller
-from arsync.errors import ArsyncError, Interrupted
+from arsync.errors import ArsyncError, FileError, Interrupted
 from arsync.model import Change, Problem, Progress, Report
 from arsync.sync import Listener, sync
 
@@ -47,7 +47,10 @@ def _tellers(sources: Sequence[bytes], dst: bytes, folded: Folded) -> list[Telle
     output = folded.output
     tellers: list[Teller] = []
     if output.log_file is not None:
-        tellers.append(LogTeller(output.log_file, output.log_format, folded.sync))
+        try:
+            tellers.append(LogTeller(output.log_file, output.log_format, folded.sync))
+        except FileError as error:
+            say(f"{error}; copying goes on without it")
     if output.json:
         tellers.append(EventTeller(output, folded.sync, sources, dst))
     else:
@@ -67,6 +70,7 @@ class _Audience:
             changes=self._changes if any(one.wants_changes for one in self._tellers) else None,
             problems=self._problems,
             progress=self._progress if any(one.wants_progress for one in self._tellers) else None,
+            progress_of_changes=any(one.wants_progress_of_changes for one in self._tellers),
         )
 
     def end(self, report: Report) -> None:

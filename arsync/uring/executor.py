@@ -11,8 +11,8 @@ import secrets
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from arsync.errors import FileError, InternalError, OutOfMemoryError
-from arsync.model import Method, State
+from arsync.errors import InternalError, OutOfMemoryError
+from arsync.model import Method, Problem, Side, State
 from arsync.uring._native import ffi, lib
 from arsync.uring.batch import Batch
 
@@ -20,9 +20,17 @@ if TYPE_CHECKING:
     from arsync.uring._native import CData
     from arsync.uring.rules import Rules
 
-__all__ = ["BigFile", "Executor", "ExecutorSettings", "Limit", "RingRefused", "new_run_name"]
+__all__ = [
+    "BigFile",
+    "Executor",
+    "ExecutorSettings",
+    "Limit",
+    "RingRefused",
+    "WritingRefused",
+    "new_run_name",
+]
 
-SPACE_ERRORS: Final = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+_REFUSALS: Final = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 def new_run_name() -> str:
@@ -36,6 +44,24 @@ class RingRefused(Exception):  # noqa: N818 - a refusal that the caller answers 
     def __init__(self, error: int) -> None:
         super().__init__(error)
         self.errno = error
+
+
+class WritingRefused(Exception):  # noqa: N818 - a refusal that the run words before it ends
+    """Say that nothing more can be written, as the disk is full or read-only; `errno` says why."""
+
+    def __init__(self, error: int, batch: Batch) -> None:
+        super().__init__(error)
+        self.errno = error
+        self._batch = batch
+
+    def problem(self) -> Problem | None:
+        """Return what could not be written; ask when no lane works on the batch any more."""
+        problems = [
+            one
+            for one in self._batch.problems()
+            if one.side == Side.DST and one.errno == self.errno
+        ]
+        return problems[-1] if problems else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,10 +107,11 @@ class ExecutorSettings:
 class BigFile:
     """Hold a file that all lanes copy together, from `Executor.open_big`."""
 
-    __slots__ = ("raw",)
+    __slots__ = ("batch", "raw")
 
-    def __init__(self, raw: CData) -> None:
+    def __init__(self, raw: CData, batch: Batch) -> None:
         self.raw = raw
+        self.batch = batch
 
     @property
     def bytes(self) -> int:
@@ -167,11 +194,10 @@ class Executor:
         """Execute a batch and write the outcome of each change into it.
 
         Returns: False where `stop` cut it short; what was not done has State.SKIPPED.
-        Raises: FileError when nothing more can be written (disk full, read-only); what was
-            finished before is in place. OutOfMemoryError.
+        Raises: WritingRefused; what was finished before is in place. OutOfMemoryError.
         Durability: none; everything is in place and visible, and the kernel writes it back.
         """
-        return self._ended(lib.ar_lane_run(self._raw, batch.raw))
+        return _ended(lib.ar_lane_run(self._raw, batch.raw), batch)
 
     def big_changes(self, batch: Batch) -> list[tuple[int, int]]:
         """Return (pair, change) of the big files that `run` left for `open_big`."""
@@ -192,13 +218,13 @@ class Executor:
         """Open a big file and make its temporary one; a reflink is tried here.
 
         Returns: None where that failed; the batch holds the problem.
-        Raises: FileError when the disk is full.
+        Raises: WritingRefused.
         """
         out = ffi.new("ar_big **")
         result = lib.ar_big_open(self._raw, batch.raw, pair, change, out)
-        if -result in SPACE_ERRORS:
-            self._ended(result)
-        return None if result else BigFile(out[0])
+        if -result in _REFUSALS:
+            raise WritingRefused(-result, batch)
+        return None if result else BigFile(out[0], batch)
 
     def copy_big(self, big: BigFile, offset: int, length: int) -> bool:
         """Copy one stretch of a big file; lanes may copy different ones at the same time.
@@ -214,19 +240,12 @@ class Executor:
 
         Returns: False when the source has changed meanwhile: it must be copied again, and closed
             again.
-        Raises: FileError when the disk is full.
+        Raises: WritingRefused.
         """
         result = lib.ar_big_close(self._raw, big.raw, keep)
-        if -result in SPACE_ERRORS:
-            self._ended(result)
+        if -result in _REFUSALS:
+            raise WritingRefused(-result, big.batch)
         return int(result) != 1
-
-    def _ended(self, result: int) -> bool:
-        if result == 0:
-            return True
-        if result == -errno.EINTR:
-            return False
-        raise _run_error(-result)
 
 
 def _flags(settings: ExecutorSettings) -> int:
@@ -240,15 +259,12 @@ def _flags(settings: ExecutorSettings) -> int:
     return sum(bit for bit, is_wanted in wanted.items() if is_wanted)
 
 
-def _run_error(error: int) -> FileError | OutOfMemoryError | InternalError:
-    words = {
-        errno.ENOSPC: "the destination is full: make room and run the same command again",
-        errno.EDQUOT: "the quota at the destination is used up: "
-        "make room and run the same command again",
-        errno.EROFS: "the destination is read-only: nothing can be written to it",
-    }
-    if error in words:
-        return FileError(words[error])
+def _ended(result: int, batch: Batch) -> bool:
+    error = -result
+    if error in (0, errno.EINTR):
+        return error == 0
+    if error in _REFUSALS:
+        raise WritingRefused(error, batch)
     if error == errno.ENOMEM:
-        return OutOfMemoryError("out of memory for the work of a lane")
-    return InternalError(f"a lane ended with error {error} ({errno.errorcode.get(error, '?')})")
+        raise OutOfMemoryError("out of memory for the work of a lane")
+    raise InternalError(f"a lane ended with error {error} ({errno.errorcode.get(error, '?')})")

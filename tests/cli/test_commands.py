@@ -12,9 +12,11 @@ from click.testing import CliRunner
 
 from arsync import errors
 from arsync.cli import run as run_module
+from arsync.cli.draft import INFO_LEVELS, SILENT_INFO
 from arsync.cli.help import sync_help
 from arsync.cli.run import COMMANDS, load_command, run
 from arsync.cli.table import OPTIONS
+from tests.requirements import need_rsync
 
 MANUAL = Path(__file__).parents[2] / "docs" / "manual.md"
 
@@ -44,8 +46,8 @@ def arsync(*words: str, **variables: str) -> "subprocess.CompletedProcess[str]":
         (["--bogus", "src", "dst"], "there is no option '--bogus'"),
         (["--delete", "src", "dst"], "--delete is rsync's, but not in arsync yet"),
         (["--queue-depth=0", "src", "dst"], "--queue-depth: 0 is out of range (1 to 32768)"),
-        (["-T", "/no/such", "src", "dst"], "cannot use the directory '/no/such': No such file"),
-        (["-T", "/dev/null", "src", "dst"], "cannot use the directory '/dev/null': Not a dir"),
+        (["-T", "/no/such", "/dev/null", "."], "cannot use the directory '/no/such': No such file"),
+        (["-T", "/dev/null", "/dev/null", "."], "cannot use the directory '/dev/null': Not a dir"),
         (["help", "nix"], "there is no command 'nix'"),
         (["completion"], "missing argument"),
         (["completion", "tcsh"], "'tcsh' is not one of 'bash', 'zsh', 'fish'"),
@@ -69,6 +71,20 @@ def test_a_colon_after_a_slash_is_local(name: str) -> None:
     from arsync.cli.operands import check_operands
 
     assert check_operands([name, "dst"], COMMANDS) == ([name], "dst")
+
+
+@pytest.mark.parametrize("words", [["--info=help"], ["-a", "--info", "name,HELP3", "src", "dst"]])
+def test_info_explains_itself(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """--info=help names every name that --info takes, needs no operands, and copies nothing."""
+    assert run(words) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert max(map(len, out.splitlines())) <= 80
+    said = set(re.findall(r"\w+", out))
+    assert {*INFO_LEVELS, *SILENT_INFO, "all", "none", "help"} <= said
+    need_rsync()
+    theirs = subprocess.run(["rsync", "--info=help"], capture_output=True, text=True, check=True)
+    assert {name.lower() for name in re.findall(r"^[A-Z]+(?= )", theirs.stdout, re.M)} <= said
 
 
 def test_a_command_is_one_as_first_word_only() -> None:

@@ -204,6 +204,12 @@ def test_an_option_sets_its_field(words: str, path: str, value: object) -> None:
         ("--info=all4", "stats_level", 3),
         ("-v --info=none", "name_level", 0),
         ("--info=flist0,misc0,name", "name_level", 1),
+        ("--info=name9,progress4", "name_level", 2),
+        ("--info=progress9", "progress_level", 2),
+        ("--info=symsafe", "symsafe", True),
+        ("-v", "symsafe", True),
+        ("-v --info=symsafe0", "symsafe", False),
+        ("", "symsafe", False),
         ("--info=nonreg0", "nonreg", False),
         ("", "nonreg", True),
         ("--log-file=/l", "log_file", b"/l"),
@@ -243,9 +249,15 @@ def test_an_option_sets_what_its_reader_sees(words: str, name: str, value: objec
         ("--inplace --partial-dir=x", "--inplace cannot be used with --partial-dir"),
         ("-XX", "-X given twice is rsync's, but not in arsync yet"),
         ("-UU", "-U given twice is rsync's, but not in arsync yet"),
-        ("--info=progress3", "--info: 'progress3' is out of range (progress0 to progress2)"),
+        ("--compress-level=x", "--compress-level: 'x' is not a whole number"),
+        ("-z --zl=1.5", "--compress-level: '1.5' is not a whole number"),
+        ("--compress-threads=all", "--compress-threads: 'all' is not a whole number"),
+        ("--port=ssh", "--port: 'ssh' is not a whole number"),
+        ("--protocol=new", "--protocol: 'new' is not a whole number"),
+        ("--contimeout=soon", "--contimeout: 'soon' is not a whole number"),
+        ("--block-size=abc", "--block-size: 'abc' is not a size"),
+        ("-B 200000", "--block-size: '200000' is out of range (0 to 131072 bytes)"),
         ("--info=colour", "--info: there is no 'colour'"),
-        ("--info=flist2", "--info: 'flist2' is rsync's, but not in arsync yet"),
         ("--out-format=%Z", "--out-format: '%Z' is no escape"),
         ("--out-format=%h", "--out-format: '%h' is no escape"),
         ("--out-format=%c", "--out-format: '%c' is no escape"),
@@ -273,4 +285,6 @@ def test_each_option_without_effect_has_one_note() -> None:
     notes = folded("-z -e ssh --partial -z --no-W -a --fsync").notes
     assert [note.split(" ")[0] for note in notes] == ["-z", "-e", "--partial", "--no-W", "--fsync"]
     assert all(" has no effect: " in note for note in notes)
-    assert folded("-aAXP").notes == ()
+    assert folded("-aAXP --info=flist0,name,all").notes == ()
+    (silent,) = folded("--info=flist2,flist").notes
+    assert silent == "--info=flist has no effect: arsync has no such messages"

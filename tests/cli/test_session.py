@@ -98,6 +98,23 @@ def test_a_signal_ends_a_run_cleanly_and_the_next_run_finishes(where: Path, numb
     assert same(where)
 
 
+def test_a_signal_that_is_ignored_stays_so(where: Path) -> None:
+    """What nohup keeps from a run does not end it."""
+    command = ["nohup", sys.executable, "-m", "arsync", SLOWLY, "src/", "dst"]
+    process = subprocess.Popen(
+        command,
+        cwd=where,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    wait_until_copying(where)
+    process.send_signal(signal.SIGHUP)
+    assert finish(process) == (0, "", "")
+    assert same(where)
+
+
 def test_a_killed_run_leaves_only_its_own_names_and_the_next_run_finishes(where: Path) -> None:
     """After SIGKILL whatever is not of src is called .arsync.<24 hex>.*; whole files are whole."""
     process = start(where, SLOWLY, "src/", "dst")

@@ -52,6 +52,24 @@ def test_every_option_of_rsync_has_an_answer() -> None:
     assert SHORT.isdisjoint(NOT_YET_SHORT)
 
 
+def test_every_negation_of_rsync_has_an_answer() -> None:
+    """What rsync takes back by --no-NAME, arsync does, or says that the option is not there yet."""
+    need_rsync()
+    negated = {
+        name for option in OPTIONS if option.negate for name in (*option.names, option.short)
+    }
+    names = LONG | SHORT | NOT_YET | NOT_YET_SHORT
+    theirs = {
+        name
+        for name in names
+        if not subprocess.run(
+            ["rsync", f"--no-{name}", "--version"], capture_output=True
+        ).returncode
+    }
+    assert {"perms", "p", "D", "bwlimit", "old-args"} <= theirs
+    assert theirs - negated - NOT_YET - NOT_YET_SHORT == set()
+
+
 @pytest.mark.parametrize("name", sorted(NOT_YET))
 def test_what_is_not_there_yet_says_so(name: str) -> None:
     """An option that only rsync has is called rsync's, in both forms."""

@@ -50,6 +50,13 @@ def test_a_missing_parent_of_the_destination_is_an_error(arena: Arena) -> None:
     arena.run(Tree(SRC), "-a", "src/", "not/there/dst", code=11)
 
 
+def test_a_missing_parent_of_a_new_name_is_an_error(arena: Arena) -> None:
+    """Of a file's new name it is exit 3, of a directory's 11."""
+    arena.run(Tree(SRC), "-a", "src/f", "not/there/g", code=3)
+    arena.run_again("-a", "src/f", "not/there/g/", code=11)
+    arena.run_again("-a", "src/f", "src/d/g", "not/there/g", code=11)
+
+
 @pytest.mark.parametrize("dst", ["new/path/dst", "new/path/dst/", "dst"])
 def test_mkpath_makes_the_way_to_the_destination(dst: str, arena: Arena) -> None:
     """With --mkpath every missing part of DST is made."""

@@ -14,7 +14,7 @@ from arsync.options import ARCHIVE, OwnerPolicy, Preserve, SyncOptions
 from arsync.owners import IdMap, IdRange
 from arsync.uring import Batch, Identity, Rules
 from arsync.uring._native import ffi, lib
-from tests.pages import DIR, FIFO, LNK, WHOLE, Page, Pair, Row, batch_of
+from tests.pages import BLK, CHR, DIR, FIFO, LNK, WHOLE, Page, Pair, Row, batch_of
 
 ROOT = Identity(umask=0o022, is_root=True, groups=())
 NEW = lib.AR_PAIR_NEW
@@ -82,15 +82,18 @@ def test_the_tally_counts_what_is_planned() -> None:
     """Content, attributes and new names are counted apart."""
     src = (
         Row(b"data", size=5, mtime=(1, 0)),
+        Row(b"disk", type=BLK),
         Row(b"fifo", type=FIFO),
         Row(b"link", type=LNK, target=b"x"),
         Row(b"meta", uid=3),
         Row(b"new", size=7),
+        Row(b"tty", type=CHR),
     )
     dst = (Row(b"data", size=5), Row(b"link", type=LNK, target=b"y"), Row(b"meta"))
     tally = compared(Pair(Page(src), Page(dst))).tally
     assert (tally.plan_files, tally.plan_bytes, tally.plan_metas) == (2, 12, 1)
-    assert (tally.new_files, tally.new_symlinks, tally.new_specials) == (1, 0, 1)
+    assert (tally.new_files, tally.new_symlinks) == (1, 0)
+    assert (tally.new_devices, tally.new_specials) == (2, 1)
 
 
 def test_changes_are_read_with_their_directory_first() -> None:

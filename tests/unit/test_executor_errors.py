@@ -11,37 +11,38 @@ from pathlib import Path
 import pytest
 
 from arsync.errors import FileError, OutOfMemoryError
-from arsync.model import Op
+from arsync.model import Op, Problem, ProblemKind, Side
 from arsync.options import ARCHIVE
+from arsync.refusal import refusal_text
 from arsync.settings import choose_run_engine, make_settings
 from arsync.uring.executor import Executor, Limit
 from arsync.uring.faults import FOREVER, Action, fault, passes
 from arsync.uring.rules import Identity, Rules
 from arsync.uring.scanner import Root
+from arsync.wording import VERBS
 from tests.kit import File, Pattern, Tree, assert_same, make
 from tests.kit.children import NOBODY, become_nobody, in_child
+from tests.kit.filesystems import filesystem
 from tests.kit.syncing import BIG, open_descriptors, options_of, run, single
 from tests.requirements import need_root, need_unprivileged
 
 pytestmark = pytest.mark.usefixtures("no_litter")
 
 GIB = 1 << 30
-FULL = {
-    errno.ENOSPC: "the destination is full: make room and run the same command again",
-    errno.EDQUOT: (
-        "the quota at the destination is used up: make room and run the same command again"
-    ),
-    errno.EROFS: "the destination is read-only: nothing can be written to it",
+ADVICE = {
+    errno.ENOSPC: "make room and run the same command again",
+    errno.EDQUOT: "make room within the quota and run the same command again",
+    errno.EROFS: "the destination is mounted read-only",
 }
 
 
-@pytest.mark.parametrize("error", FULL)
+@pytest.mark.parametrize("error", ADVICE)
 @pytest.mark.parametrize("op", [Op.CREATE, Op.WRITE, Op.RENAME])
 @pytest.mark.parametrize("size", [3, BIG + 1], ids=["small", "big"])
 def test_a_destination_that_takes_no_more_ends_the_run(
     tmp_path: Path, engine: str, size: int, op: Op, error: int
 ) -> None:
-    """Exit code 11 and a sentence for each reason, at whichever step; the next run finishes it."""
+    """Exit code 11, with the file, the reason and what to do; the next run finishes it."""
     src, dst = tmp_path / "src", tmp_path / "dst"
     make(Tree({"f": File(Pattern(size))}), src)
     dst.mkdir()
@@ -49,10 +50,49 @@ def test_a_destination_that_takes_no_more_ends_the_run(
         ran = run(src, dst, copy_method="read_write", **single(engine))
         assert passes(op) > 0
     assert isinstance(ran.error, FileError)
-    assert (ran.code, str(ran.error)) == (11, FULL[error])
+    text = str(ran.error)
+    assert (ran.code, text.partition("; ")[2]) == (11, ADVICE[error])
+    assert text.startswith(f"cannot {VERBS[op]} '{dst}/f': {os.strerror(error)}")
+    assert (f": the filesystem of '{dst}' has no " in text) == (error == errno.ENOSPC)
     assert os.listdir(dst) == []
     assert run(src, dst, engine=engine).code == 0
     assert_same(src, dst)
+
+
+def test_a_filesystem_without_inodes_is_not_called_full(tmp_path: Path, engine: str) -> None:
+    """What ran out is said with its figures: room there is plenty."""
+    need_root()
+    make(Tree({str(number): File(b"x") for number in range(100)}), tmp_path / "src")
+    with filesystem("tmpfs", options="nr_inodes=50") as small:
+        ran = run(tmp_path / "src", small.path, engine=engine)
+    assert ran.code == 11
+    text = str(ran.error)
+    assert f"cannot create a temporary file for '{small.path}/" in text
+    assert f"the filesystem of '{small.path}' has no inodes left (" in text
+    assert " of 50 are free); make room" in text
+
+
+def test_a_full_temporary_directory_is_not_the_destination(tmp_path: Path, engine: str) -> None:
+    """The filesystem that took no more is named, with the option that chose it."""
+    need_root()
+    src = tmp_path / "src"
+    make(Tree({"f": File(Pattern(3 << 20))}), src)
+    with filesystem("tmpfs", size_bytes=1 << 20) as small:
+        temp = os.fsencode(small.path)
+        ran = run(src, tmp_path / "dst", engine=engine, temp_dir=temp, copy_method="read_write")
+    assert ran.code == 11
+    assert f"'{tmp_path}/dst/f': No space left on device: the filesystem of " in str(ran.error)
+    assert f"'{small.path}' (--temp-dir) has no room for it (" in str(ran.error)
+
+
+def test_a_destination_that_went_away_is_still_named(tmp_path: Path) -> None:
+    """Where the filesystem cannot be asked any more the sentence does without its figures."""
+    problem = Problem(b"d/f", ProblemKind.FAILED, Op.WRITE, Side.DST, errno.ENOSPC)
+    text = refusal_text(problem, os.fsencode(tmp_path), os.fsencode(tmp_path / "gone"))
+    assert text == (
+        f"cannot write '{tmp_path}/d/f': No space left on device; "
+        "make room and run the same command again"
+    )
 
 
 def test_a_lane_without_memory_is_said_as_such(tmp_path: Path) -> None:

@@ -41,6 +41,7 @@ ORDER = (
     "figures",
     "itemize",
     "wording",
+    "refusal",
     "progress",
     "report",
     "events",

@@ -167,6 +167,8 @@ def test_names_in_sentences_hold_no_control_characters() -> None:
     [
         (Op.WRITE, errno.ENOSPC, Side.DST, "make room"),
         (Op.REFLINK, errno.EXDEV, Side.DST, "--reflink=auto"),
+        (Op.OPEN_DIR, errno.EXDEV, Side.DST, "a symlink there leads out of the destination"),
+        (Op.WRITE, errno.EFBIG, Side.DST, "ulimit -f"),
         (Op.RENAME, errno.EPERM, Side.DST, "lsattr"),
         (Op.READ, errno.EIO, Side.SRC, "dmesg"),
         (Op.RING_SETUP, errno.ENOMEM, Side.DST, "--engine=sync"),
@@ -522,7 +524,7 @@ def test_progress_of_the_run_is_rsyncs_line() -> None:
     counts = Counts(
         found_files=3, found_dirs=1, plan_files=3, plan_bytes=400, done_files=1, moved_bytes=100
     )
-    line = run_progress_line(Progress(counts=counts, elapsed_s=1.0))
+    line = run_progress_line(Progress(counts=counts, settled=2, elapsed_s=1.0))
     assert line == "\r            100  25%    0.10kB/s    0:00:01 (xfr#1, ir-chk=2/4)"
     last = run_progress_line(Progress(counts=counts, elapsed_s=1.0, exact=True), ended=True)
     assert last.endswith("(xfr#1, to-chk=0/4)\n")

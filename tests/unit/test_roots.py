@@ -16,6 +16,7 @@ from arsync.options import ARCHIVE, Preserve, SyncOptions, WritePolicy
 from arsync.roots import Target, Transfer, resolve
 from arsync.scan import Chain, Named, Whole
 from tests.kit import Dir, File, Symlink, Tree, make
+from tests.kit.filesystems import mounted
 
 PLAIN = SyncOptions(preserve=ARCHIVE)
 RELATIVE = SyncOptions(preserve=ARCHIVE, relative=True)
@@ -211,11 +212,20 @@ def test_a_file_with_a_slash_behind_it_is_no_destination() -> None:
         resolve([b"file"], b"dst/f/", PLAIN)
 
 
-@pytest.mark.parametrize("source", [b"file", b"dir"])
-def test_the_parent_of_the_destination_must_be_there(source: bytes) -> None:
+@pytest.mark.parametrize(
+    ("source", "dst", "kind"),
+    [
+        (b"file", b"no/such/place", SelectionError),
+        (b"file", b"no/such/place/", FileError),
+        (b"dir", b"no/such/place", FileError),
+    ],
+)
+def test_the_parent_of_the_destination_must_be_there(
+    source: bytes, dst: bytes, kind: type[Exception]
+) -> None:
     """The message says which directory is missing and what would make it."""
-    with pytest.raises(FileError, match="its parent 'no/such' is not there: --mkpath makes it"):
-        resolve([source], b"no/such/place", PLAIN)
+    with pytest.raises(kind, match="its parent 'no/such' is not there: --mkpath makes it"):
+        resolve([source], dst, PLAIN)
 
 
 def test_mkpath_makes_the_parent() -> None:
@@ -251,8 +261,21 @@ def test_nothing_is_copied_onto_itself(source: bytes, dst: bytes) -> None:
 @pytest.mark.parametrize("dst", [b"dir/sub", b"dir/new", b"link/sub"])
 def test_a_destination_inside_the_source_is_refused(dst: bytes) -> None:
     """The walk would come to what it writes."""
-    with pytest.raises(SelectionError, match="is inside SRC 'dir/'"):
+    with pytest.raises(SelectionError, match=r"is inside SRC 'dir/'.* contain itself$"):
         resolve([b"dir/"], dst, PLAIN)
+
+
+def test_the_hint_about_x_stands_where_it_helps() -> None:
+    """It keeps out of another filesystem, and only who has not given it needs to hear of it."""
+    os.mkdir("dir/mount")
+    with mounted("-t", "tmpfs", "tmpfs", "dir/mount"):
+        with pytest.raises(SelectionError, match=r"contain itself \(-x keeps out of other"):
+            resolve([b"dir/"], b"dir/mount/dst", PLAIN)
+        staying = SyncOptions(one_file_system=1)
+        target = resolved(b"dir/", dst=b"dir/mount/dst", options=staying)[1]
+        assert target == Target(b"dir/mount/dst", missing=True)
+        with pytest.raises(SelectionError, match=r"contain itself$"):
+            resolve([b"dir/mount/"], b"dir/mount/dst", staying)
 
 
 def test_a_source_inside_the_destination_is_fine() -> None:

@@ -200,7 +200,8 @@ struct ar_tally {		/* counters; each has one writing thread */
 	uint64_t found_files;	/* scan: regular files in the source */
 	uint64_t found_dirs;
 	uint64_t found_symlinks;
-	uint64_t found_specials;
+	uint64_t found_devices;
+	uint64_t found_specials;	/* fifos and sockets */
 	uint64_t found_bytes;
 	uint64_t plan_files;	/* diff: regular files whose content is to be copied */
 	uint64_t plan_bytes;
@@ -208,11 +209,12 @@ struct ar_tally {		/* counters; each has one writing thread */
 	uint64_t new_files;	/* of what is planned: not at the destination yet */
 	uint64_t new_dirs;
 	uint64_t new_symlinks;
+	uint64_t new_devices;
 	uint64_t new_specials;
 	uint64_t done_files;	/* lanes: with content */
 	uint64_t done_dirs;
 	uint64_t done_symlinks;
-	uint64_t done_specials;
+	uint64_t done_specials;	/* devices too */
 	uint64_t done_links;
 	uint64_t done_metas;
 	uint64_t done_bytes;	/* of their content, holes left out */

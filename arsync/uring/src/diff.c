@@ -173,7 +173,7 @@ static void count_change(struct ar_tally *tally, const struct ar_row *src, uint8
 		tally->new_symlinks += created;
 		break;
 	case AR_CHANGE_SPECIAL:
-		tally->new_specials += created;
+		*(ar_is_device(src->type) ? &tally->new_devices : &tally->new_specials) += created;
 		break;
 	case AR_CHANGE_META:
 		tally->plan_metas++;

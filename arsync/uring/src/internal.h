@@ -68,6 +68,11 @@ static inline uint64_t ar_dev(uint32_t major, uint32_t minor)
 	return (uint64_t)major << 32 | minor;
 }
 
+static inline bool ar_is_device(uint8_t type)
+{
+	return type == DT_CHR || type == DT_BLK;
+}
+
 /* ----------------------------------------------------------------- batch.c */
 
 /* a batch ends with the directory that reaches one of these */

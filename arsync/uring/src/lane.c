@@ -231,7 +231,7 @@ void ar_change_failed(struct ar_lane *lane, struct folder *folder, struct ar_cha
 		      int err, int op, int side)
 {
 	uint32_t row = change ? change->src_row : AR_NONE;
-	bool vanished = !side && err == -ENOENT;
+	int kind = AR_PROBLEM_FAILED;
 
 	if (side && ar_is_fatal(err))
 		lane->fatal = err;
@@ -240,8 +240,11 @@ void ar_change_failed(struct ar_lane *lane, struct folder *folder, struct ar_cha
 	else
 		folder->pair->self.state = AR_STATE_FAILED;
 	lane->tally.failed++;
-	if (ar_batch_add_problem(lane->batch, folder->index, row,
-				 vanished ? AR_PROBLEM_VANISHED : AR_PROBLEM_FAILED, side, op, -err))
+	if (!side && err == -ENOENT)
+		kind = AR_PROBLEM_VANISHED;
+	else if (op == AR_OP_REFLINK && ar_method_refuses(err))	/* every file would say so */
+		kind = AR_PROBLEM_CANNOT_HOLD;
+	if (ar_batch_add_problem(lane->batch, folder->index, row, kind, side, op, -err))
 		lane->fatal = -ENOMEM;
 }
 

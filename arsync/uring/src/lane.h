@@ -251,6 +251,8 @@ int ar_attr_apply(struct ar_lane *lane, const struct attr_target *at, const stru
 /* ---------------------------------------------------------------- method.c */
 /* is anything but reading and writing to be tried for a file from dev? */
 bool ar_method_shares(const struct ar_lane *lane, int method, uint64_t dev);
+/* is it the answer of a filesystem, or a pair of them, that cannot? */
+bool ar_method_refuses(int err);
 /* all of a file; 0: content is there, 1: not possible here (part of it may be), -errno */
 int ar_method_share(struct ar_lane *lane, int method, uint64_t dev, int src_fd, int dst_fd,
 		    uint64_t size, int *used, int *op);

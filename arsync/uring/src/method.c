@@ -12,7 +12,7 @@
 #define PIECE_BYTES (16u << 20)	/* a call's share: progress is seen, a stop is heard */
 #define PIPE_BYTES (1 << 20)
 
-static bool refuses(int err)
+bool ar_method_refuses(int err)
 {
 	return err == -EXDEV || err == -EINVAL || err == -EOPNOTSUPP || err == -ENOTTY ||
 	       err == -ENOSYS || err == -ETXTBSY || err == -EPERM || err == -EBADF;
@@ -80,7 +80,7 @@ int ar_method_range(struct ar_lane *lane, int method, int src_fd, int dst_fd, ui
 				    : sys_copy_range(src_fd, &in, dst_fd, &out, piece);
 		if (r == -EINTR)
 			continue;
-		if (r == 0 || (r < 0 && refuses((int)r)))
+		if (r == 0 || (r < 0 && ar_method_refuses((int)r)))
 			return 1;
 		if (r < 0)
 			return (int)r;
@@ -114,7 +114,7 @@ int ar_method_share(struct ar_lane *lane, int method, uint64_t dev, int src_fd, 
 			lane->tally.moved_bytes += size;
 			return 0;
 		}
-		if (!refuses(err) || (lane->cfg.flags & AR_LANE_REFLINK_ALWAYS))
+		if (!ar_method_refuses(err) || (lane->cfg.flags & AR_LANE_REFLINK_ALWAYS))
 			return err;
 		lane->no_clone_dev = dev;
 	}

@@ -146,6 +146,8 @@ static void count_row(struct ar_tally *tally, const struct ar_row *row)
 		tally->found_bytes += row->size;
 	} else if (row->type == DT_LNK) {
 		tally->found_symlinks++;
+	} else if (ar_is_device(row->type)) {
+		tally->found_devices++;
 	} else if (row->type != DT_DIR) {
 		tally->found_specials++;
 	}

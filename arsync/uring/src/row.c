@@ -36,7 +36,7 @@ void ar_row_fill(struct ar_row *row, const struct statx *stx, uint64_t dev, uint
 		row->atime_s = stx->stx_atime.tv_sec;
 		row->atime_n = stx->stx_atime.tv_nsec;
 	}
-	if (row->type == DT_CHR || row->type == DT_BLK) {
+	if (ar_is_device(row->type)) {
 		row->rdev_major = stx->stx_rdev_major;
 		row->rdev_minor = stx->stx_rdev_minor;
 	}

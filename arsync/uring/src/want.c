@@ -14,12 +14,11 @@
 bool ar_same_kind(uint8_t src_type, uint8_t dst_type)
 {
 	bool special = src_type == DT_FIFO || src_type == DT_SOCK;
-	bool device = src_type == DT_CHR || src_type == DT_BLK;
 
 	if (special)
 		return dst_type == DT_FIFO || dst_type == DT_SOCK;
-	if (device)
-		return dst_type == DT_CHR || dst_type == DT_BLK;
+	if (ar_is_device(src_type))
+		return ar_is_device(dst_type);
 	return src_type == dst_type;
 }
 
