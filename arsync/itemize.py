@@ -22,7 +22,15 @@ from arsync import figures
 from arsync.errors import UsageError
 from arsync.model import Change, Keep, Kind, State, Why
 
-__all__ = ["ITEMIZE_FORMAT", "NAME_FORMAT", "LineFormat", "escape_name", "is_shown", "itemize"]
+__all__ = [
+    "ITEMIZE_FORMAT",
+    "NAME_FORMAT",
+    "LineFormat",
+    "escape_name",
+    "is_shown",
+    "itemize",
+    "passed_line",
+]
 
 NAME_FORMAT: Final = "%n%L"
 """What -v means."""
@@ -88,11 +96,27 @@ def is_shown(change: Change, *, itemized: bool, unchanged: bool = False) -> bool
             and each directory that changes.
         unchanged: entries that need nothing have a line too (-ii).
     """
-    if change.state in (State.FAILED, State.SKIPPED):
+    if change.state in (State.FAILED, State.SKIPPED) or change.kind == Kind.NONE:
         return False
     if not change.why:
         return unchanged
     return itemized or change.kind != Kind.META
+
+
+def passed_line(change: Change, level: int = 1) -> str:
+    """Return what --info=skip says of an entry that the update rules leave alone.
+
+    Args:
+        level: 2 tells how an entry that exists differs.
+    Source: rsync 3.5.0, by experiment.
+    """
+    name = escape_name(change.path)
+    if change.why & Why.NEWER:
+        return f"{name} is newer"
+    if change.why & Why.EXISTS:
+        return f"{name} exists{_difference(change.why) if level > 1 else ''}"
+    what = "directory" if change.mode & _TYPE_MASK == stat.S_IFDIR else "file"
+    return f'not creating new {what} "{name}"'
 
 
 def escape_name(name: bytes, *, eight_bit: bool = False) -> str:
@@ -231,6 +255,14 @@ class LineFormat:
             )
 
         return link
+
+
+def _difference(why: int) -> str:
+    if why & Why.TYPE:
+        return " (type change)"
+    if why & (Why.CONTENT | Why.TARGET):
+        return " (file change)"
+    return " (attr change)" if why & ~Why.EXISTS else " (uptodate)"
 
 
 @lru_cache(maxsize=4096)

@@ -48,6 +48,7 @@ class Kind(enum.IntEnum):
     LINK = 5
     DIR = 6
     CHECK = 7
+    NONE = 8
 
 
 class Why(enum.IntFlag):
@@ -69,6 +70,8 @@ class Why(enum.IntFlag):
     CHECKSUM = 8192
     CTIME = 16384
     INODE = 32768
+    NEWER = 65536
+    EXISTS = 131072
     RACY = 262144
 
 

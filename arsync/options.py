@@ -28,6 +28,7 @@ __all__ = [
     "Preserve",
     "ReflinkPolicy",
     "SyncOptions",
+    "UpdatePolicy",
     "WritePolicy",
 ]
 
@@ -49,10 +50,12 @@ RANGES: Final[Mapping[str, tuple[int, int]]] = MappingProxyType(
         "scan_threads": (1, 256),
         "one_file_system": (0, 2),
         "bwlimit_bytes": (0, 2**63 - 1),
+        "modify_window": (-1, 2**31 - 1),
         "human_readable": (0, 3),
         "itemize": (0, 2),
         "name_level": (0, 2),
         "progress_level": (0, 2),
+        "skip_level": (0, 2),
         "stats_level": (0, 3),
     }
 )
@@ -68,10 +71,12 @@ OPTION_OF: Final[Mapping[str, str]] = MappingProxyType(
         "scan_threads": "--scan-threads",
         "one_file_system": "--one-file-system",
         "bwlimit_bytes": "--bwlimit",
+        "modify_window": "--modify-window",
         "human_readable": "--human-readable",
         "itemize": "--itemize-changes",
         "name_level": "--info=name",
         "progress_level": "--info=progress",
+        "skip_level": "--info=skip",
         "stats_level": "--info=stats",
         "engine": "--engine",
         "copy_method": "--copy-method",
@@ -155,6 +160,35 @@ class OwnerPolicy:
     numeric_ids: bool = False
     users: IdMap | None = None
     groups: IdMap | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class UpdatePolicy:
+    """Say which entries that differ are brought up to date, and when two mtimes are equal.
+
+    Args:
+        update: -u, a file that is newer in DST stays.
+        ignore_times: -I, files of equal size and mtime are copied too.
+        size_only: files of equal size are equal; it is stronger than ignore_times.
+        existing: nothing is made that DST does not have.
+        ignore_existing: what DST has stays as it is; only its directories are entered.
+        modify_window: mtimes that differ by so many seconds are equal; 0 compares whole seconds,
+            -1 nanoseconds, None as finely as both filesystems keep them.
+    """
+
+    update: bool = False
+    ignore_times: bool = False
+    size_only: bool = False
+    existing: bool = False
+    ignore_existing: bool = False
+    modify_window: int | None = None
+
+    def __post_init__(self) -> None:
+        """Check the window.
+
+        Raises: UsageError that names the option.
+        """
+        _check_range("modify_window", self.modify_window)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -253,11 +287,12 @@ class SyncOptions:
     """Hold everything that a run is told; without arguments it is `arsync -a SRC DST`.
 
     Args:
-        preserve, links, owners, write, engine: see there.
+        preserve, links, owners, update, write, engine: see there.
         relative: -R, the whole path of SRC is made below DST.
         one_file_system: -x; 1 makes an empty directory at a mount point, 2 (-xx) leaves it out.
         chmod: changes to modes, in order.
         report_unchanged: entries that need nothing are reported too (-ii, -vv).
+        report_passed: entries that the update rules leave alone are reported too (--info=skip).
         filters: what is left out, from parse_filters.
         files_from: what of the only SRC is copied, from read_lines; None for all of it.
     """
@@ -265,12 +300,14 @@ class SyncOptions:
     preserve: Preserve = ARCHIVE
     links: LinkPolicy = field(default_factory=LinkPolicy)
     owners: OwnerPolicy = field(default_factory=OwnerPolicy)
+    update: UpdatePolicy = field(default_factory=UpdatePolicy)
     write: WritePolicy = field(default_factory=WritePolicy)
     engine: EngineOptions = field(default_factory=EngineOptions)
     relative: bool = False
     one_file_system: int = 0
     chmod: tuple[ModeRule, ...] = ()
     report_unchanged: bool = False
+    report_passed: bool = False
     filters: Filters = field(default_factory=Filters)
     files_from: tuple[bytes, ...] | None = None
 
@@ -294,6 +331,7 @@ class OutputOptions:
         itemize: 1 changed entries, 2 unchanged ones too.
         name_level: 1 names of what changes, 2 of what does not too.
         progress_level: 1 for each file, 2 for the whole run.
+        skip_level: 1 names what the update rules leave alone, 2 says how it differs too.
         stats_level: 0 nothing, 1 the last two lines, 2 and 3 the table.
         summary, live_view: show them where somebody sits at the terminal.
         nonreg: say which entries were skipped because they are not regular files.
@@ -310,6 +348,7 @@ class OutputOptions:
     itemize: int = 0
     name_level: int = 0
     progress_level: int = 0
+    skip_level: int = 0
     stats_level: int = 0
     summary: bool = True
     live_view: bool = True
@@ -324,7 +363,14 @@ class OutputOptions:
 
         Raises: UsageError that names the option.
         """
-        for name in ("human_readable", "itemize", "name_level", "progress_level", "stats_level"):
+        for name in (
+            "human_readable",
+            "itemize",
+            "name_level",
+            "progress_level",
+            "skip_level",
+            "stats_level",
+        ):
             _check_range(name, getattr(self, name))
 
 

@@ -369,7 +369,9 @@ class _Run:
         if self._listener.changes and unit.phase is not Phase.FINISH:
             if self._listener.progress_of_changes and not self._dry_run:
                 self._tell_progress()
-            changes = batch.changes(unchanged=self._options.report_unchanged)
+            changes = batch.changes(
+                unchanged=self._options.report_unchanged, passed=self._options.report_passed
+            )
             self._listener.changes(self._with_new_root(changes), self._src)
 
     def _with_new_root(self, changes: Iterator[Change]) -> Iterator[Change]:

@@ -22,20 +22,22 @@ from arsync.options import (
     OwnerPolicy,
     Preserve,
     SyncOptions,
+    UpdatePolicy,
     WritePolicy,
 )
 from arsync.owners import IdMap, groups, parse_map, users
 
 __all__ = ["INFO_LEVELS", "SILENT_INFO", "Draft", "info_levels"]
 
-INFO_LEVELS = {"name": 2, "nonreg": 1, "progress": 2, "stats": 3, "symsafe": 1}
+INFO_LEVELS = {"name": 2, "nonreg": 1, "progress": 2, "skip": 2, "stats": 3, "symsafe": 1}
 """The --info names that arsync honours, with their highest level; more means that."""
 
-SILENT_INFO = ("backup", "copy", "del", "flist", "misc", "mount", "remove", "skip")
+SILENT_INFO = ("backup", "copy", "del", "flist", "misc", "mount", "remove")
 """The other names of rsync: arsync has no such messages."""
 
 _PRESERVE = tuple(Preserve.__dataclass_fields__)
 _LINKS = tuple(LinkPolicy.__dataclass_fields__)
+_UPDATE = tuple(UpdatePolicy.__dataclass_fields__)
 _WRITE = tuple(WritePolicy.__dataclass_fields__)
 _ENGINE = tuple(EngineOptions.__dataclass_fields__)
 
@@ -146,12 +148,14 @@ class Draft:
             preserve=Preserve(**_of(_PRESERVE, flags)),
             links=LinkPolicy(**_of(_LINKS, flags)),
             owners=self._owners(),
+            update=UpdatePolicy(**_of(_UPDATE, flags)),
             write=WritePolicy(**_of(_WRITE, flags)),
             engine=EngineOptions(**_of(_ENGINE, flags)),
             relative=bool(flags.get("relative", named)),
             one_file_system=min(self.counts.get("one_file_system", 0), 2),
             chmod=tuple(self.chmod),
             report_unchanged=self._itemize() > 1 or self._name_level() > 1,
+            report_passed=self._skip_level() > 0,
             filters=self._filters(),
             files_from=files_from,
         )
@@ -170,6 +174,7 @@ class Draft:
             itemize=self._itemize(),
             name_level=self._name_level(),
             progress_level=self.info.get("progress", int(bool(self.flags.get("progress")))),
+            skip_level=self._skip_level(),
             stats_level=self._stats_level(verbosity),
             summary=self.info.get("stats", 1) > 0,
             live_view=self.info.get("progress", 1) > 0,
@@ -225,6 +230,9 @@ class Draft:
     def _name_level(self) -> int:
         named = max(min(self.counts.get("verbose", 0), 2), int(bool(self.flags.get("progress"))))
         return self.info.get("name", named)
+
+    def _skip_level(self) -> int:
+        return self.info.get("skip", int(self.counts.get("verbose", 0) > 1))
 
     def _stats_level(self, verbosity: int) -> int:
         level = min(verbosity, 1)

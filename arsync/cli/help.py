@@ -42,6 +42,7 @@ NAME or NAME1 is level 1, NAME2 level 2, ...; NAME0 is silence.
 name       1) names of what changes, 2) of what does not too
 nonreg     what is left out because it is no regular file (without being asked)
 progress   1) for each file, 2) for the whole run
+skip       1) what -u, --existing and the like leave alone, 2) how it differs
 stats      1) two lines at the end, 2) and 3) the table of --stats
 symsafe    symlinks that are left out because they point out of SRC
 

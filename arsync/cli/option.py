@@ -29,6 +29,7 @@ class Topic(Enum):
     WHAT = "What is copied"
     KEPT = "What is kept of it"
     SELECTION = "What is left out"
+    UPDATE = "What is brought up to date"
     LINKS = "Symlinks that are followed or left out"
     OWNERS = "Modes and owners"
     WRITING = "How files are written"

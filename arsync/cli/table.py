@@ -31,18 +31,18 @@ NOT_YET: Final = frozenset(
     8-bit-output append append-verify backup backup-dir checksum checksum-choice cc checksum-seed
     compare-dest config confine-root copy-as copy-dest copy-devices crtimes daemon debug
     del delay-updates delete delete-after delete-before delete-delay delete-during delete-excluded
-    delete-missing-args detach dparam drop-D early-input executability existing
-    fake-super force fuzzy i-d iconv ignore-errors ignore-existing
-    ignore-missing-args ignore-non-existing ignore-times implied-dirs
-    insecure-links link-dest list-only max-alloc max-delete max-size min-size modify-window
+    delete-missing-args detach dparam drop-D early-input executability
+    fake-super force fuzzy i-d iconv ignore-errors
+    ignore-missing-args implied-dirs
+    insecure-links link-dest list-only max-alloc max-delete max-size min-size
     msgs2stderr munge-links old-d old-dirs only-write-batch open-noatime outbuf prune-empty-dirs
-    qsort read-batch remote-option remove-sent-files remove-source-files sender server size-only
-    stderr stop-after stop-at suffix super time-limit timeout update write-batch write-devices
+    qsort read-batch remote-option remove-sent-files remove-source-files sender server
+    stderr stop-after stop-at suffix super time-limit timeout write-batch write-devices
     """.split()  # noqa: SIM905 (a list of 90 lines would hide the options below)
 )
 """Long names that rsync 3.5.0 has and arsync does not know yet."""
 
-NOT_YET_SHORT: Final = frozenset("8bcEIMmNuy@")
+NOT_YET_SHORT: Final = frozenset("8bcEMmNy")
 """And its letters."""
 
 
@@ -84,6 +84,10 @@ def _bwlimit(draft: Draft, value: str) -> None:
 
 def _no_bwlimit(draft: Draft, _value: str) -> None:
     draft.flags["bwlimit_bytes"] = 0
+
+
+def _modify_window(draft: Draft, value: str) -> None:
+    draft.flags["modify_window"] = parse_count(value, "--modify-window")
 
 
 def _partial_dir(draft: Draft, _value: str) -> None:
@@ -200,6 +204,23 @@ KEPT: Final = (
     flag("omit-link-times", "J", Topic.KEPT, "not the times of symlinks"),
 )
 
+UPDATE: Final = (
+    flag("update", "u", Topic.UPDATE, "leave files alone that are newer in DST"),
+    flag("ignore-times", "I", Topic.UPDATE, "copy files of equal size and time too"),
+    flag("size-only", "", Topic.UPDATE, "files of equal size are equal, whatever their times"),
+    flag("existing ignore-non-existing", "", Topic.UPDATE, "make nothing that DST does not have"),
+    flag("ignore-existing", "", Topic.UPDATE, "leave everything alone that DST has"),
+    Option(
+        ("modify-window",),
+        "@",
+        Topic.UPDATE,
+        "times so many seconds apart are equal; 0: whole seconds, -1: nanoseconds",
+        apply=_modify_window,
+        value=Value.REQUIRED,
+        metavar="N",
+    ),
+)
+
 LINKS: Final = (
     flag("copy-links", "L", Topic.LINKS, "follow every symlink of SRC"),
     flag("copy-dirlinks", "k", Topic.LINKS, "follow symlinks to directories of SRC"),
@@ -300,7 +321,7 @@ OUTPUT: Final = (
         ("info",),
         "",
         Topic.OUTPUT,
-        "name[0-2], progress[0-2], stats[0-3]; --info=help: all of them",
+        "name[0-2], progress[0-2], skip[0-2], stats[0-3]; --info=help: all of them",
         apply=Draft.add_info,
         value=Value.REQUIRED,
         metavar="FLAGS",
@@ -403,6 +424,7 @@ OPTIONS: Final = (
     *WHAT,
     *SELECTION,
     *KEPT,
+    *UPDATE,
     *LINKS,
     *OWNERS,
     *WRITING,

@@ -18,7 +18,7 @@ from arsync.cli.messages import StandardOutput, say
 from arsync.cli.terminal import Terminal, is_dumb, is_watched
 from arsync.errors import FileError, describe
 from arsync.events import EventWriter
-from arsync.itemize import LineFormat, escape_name, is_shown
+from arsync.itemize import LineFormat, escape_name, is_shown, passed_line
 from arsync.model import (
     Change,
     Failure,
@@ -100,7 +100,10 @@ class TextTeller:
         self._moment = Progress()
         self._file_count = 0
         self._told_s = time.monotonic()
-        self.wants_changes = self._format is not None or self._rsync_progress == 1
+        self._names_passed = output.skip_level > 0 and not output.quiet
+        self.wants_changes = (
+            self._format is not None or self._rsync_progress == 1 or self._names_passed
+        )
         self.wants_progress = self._live or self._rsync_progress > 0
         self.wants_progress_of_changes = self._rsync_progress == 1
 
@@ -156,6 +159,11 @@ class TextTeller:
                 self._terminal.complain(text)
 
     def _lines(self, changes: Sequence[Change], root: bytes) -> list[str]:
+        level = self._output.skip_level if self._names_passed else 0
+        passed = [passed_line(one, level) for one in changes if level and one.kind == Kind.NONE]
+        return passed + self._change_lines(changes, root)
+
+    def _change_lines(self, changes: Sequence[Change], root: bytes) -> list[str]:
         line_format = self._format
         if line_format is None:
             return []

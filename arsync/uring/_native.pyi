@@ -46,6 +46,7 @@ class _Lib:
     AR_CHANGE_LINK: int
     AR_CHANGE_DIR: int
     AR_CHANGE_CHECK: int
+    AR_CHANGE_NONE: int
     AR_WHY_NEW: int
     AR_WHY_TYPE: int
     AR_WHY_SIZE: int
@@ -63,6 +64,8 @@ class _Lib:
     AR_WHY_CTIME: int
     AR_WHY_INODE: int
     AR_WHY_RACY: int
+    AR_WHY_NEWER: int
+    AR_WHY_EXISTS: int
     AR_STATE_PLANNED: int
     AR_STATE_LATER: int
     AR_STATE_DONE: int
@@ -141,6 +144,11 @@ class _Lib:
     AR_AS_ROOT: int
     AR_MAP_ACL_USERS: int
     AR_MAP_ACL_GROUPS: int
+    AR_UPDATE_OLDER: int
+    AR_UPDATE_ALWAYS: int
+    AR_UPDATE_SIZE_ONLY: int
+    AR_UPDATE_EXISTING: int
+    AR_UPDATE_MISSING: int
     AR_CHMOD_DIRS: int
     AR_CHMOD_FILES: int
     AR_CHMOD_X: int

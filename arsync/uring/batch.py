@@ -174,7 +174,7 @@ class Batch:
         """
         return self.raw.tally
 
-    def changes(self, *, unchanged: bool = False) -> Iterator[Change]:
+    def changes(self, *, unchanged: bool = False, passed: bool = False) -> Iterator[Change]:
         """Yield the changes, each directory's own before those of its entries.
 
         A further name of a hard-linked file is not among them: it comes in a batch of the link
@@ -183,6 +183,7 @@ class Batch:
 
         Args:
             unchanged: yield entries that need nothing too, with no `why` and State.DONE.
+            passed: yield those of Kind.NONE too, which the update rules leave alone.
         Returns: about 2 us an entry.
         """
         src = _bytes_of(self.raw.src, self.raw.src_bytes)
@@ -198,7 +199,7 @@ class Batch:
                 changes = _with_unchanged(page, changes, index, left_alone)
             else:  # a further name of a file may have turned out to be as good as it can be
                 changes = (change for change in changes if change.why)
-            yield from _entries(page, changes, aux)
+            yield from _entries(page, changes, aux, passed=passed)
 
     def problems(self) -> Iterator[Problem]:
         """Yield the problems, with paths below the root of their side."""
@@ -268,12 +269,16 @@ def _directory(page: _Page, facts: _Facts) -> Change:
     )
 
 
-def _entries(page: _Page, changes: Iterator[_Facts], aux: bytes) -> Iterator[Change]:
+def _entries(
+    page: _Page, changes: Iterator[_Facts], aux: bytes, *, passed: bool
+) -> Iterator[Change]:
     data, offset = page.data, page.offset
     first_row = offset + _ROWS_OFFSET
     prefix = page.path + b"/" if page.path else b""
     for row, _, why, kind, state, method, flags, first, first_len, moved, digest in changes:
         if kind == Kind.LINK and state == State.LATER and why:
+            continue
+        if kind == Kind.NONE and not passed:
             continue
         (name_off, name_len, _, _, mode, uid, gid, size, mtime_s, mtime_n, link_off, link_len) = (
             _ROW.unpack_from(data, first_row + _ROW.size * row)

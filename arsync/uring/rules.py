@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from arsync.model import Keep
 from arsync.modes import CopyBits, ModeRule
-from arsync.options import SyncOptions
+from arsync.options import SyncOptions, UpdatePolicy
 from arsync.owners import IdMap
 from arsync.uring._native import ffi, lib
 
@@ -60,7 +60,7 @@ class Rules:
     Args:
         options: what to keep, maps of owners, changes of modes.
         granule_ns: times are compared in units of this, at least 1: the coarser granularity of the
-            two filesystems.
+            two filesystems; --modify-window goes before it.
         identity: who runs.
     """
 
@@ -79,8 +79,9 @@ class Rules:
             "struct ar_rules *",
             {
                 "keep": _keep(options) | _reach(options, identity),
+                "update": _update(options.update),
                 "umask": identity.umask,
-                "granule_ns": granule_ns,
+                **_window(options.update.modify_window, granule_ns),
                 "group_count": lib.AR_NONE if identity.is_root else len(identity.groups),
                 "uidmap_count": len(tables["uidmap"]),
                 "gidmap_count": len(tables["gidmap"]),
@@ -126,6 +127,26 @@ def _reach(options: SyncOptions, identity: Identity) -> int:
         and (maps_users or not identity.is_root),
     }
     return sum(bit for bit, is_wanted in wanted.items() if is_wanted)
+
+
+def _update(policy: UpdatePolicy) -> int:
+    wanted = {
+        lib.AR_UPDATE_OLDER: policy.update,
+        lib.AR_UPDATE_ALWAYS: policy.ignore_times,
+        lib.AR_UPDATE_SIZE_ONLY: policy.size_only,
+        lib.AR_UPDATE_EXISTING: policy.existing,
+        lib.AR_UPDATE_MISSING: policy.ignore_existing,
+    }
+    return sum(bit for bit, is_wanted in wanted.items() if is_wanted)
+
+
+def _window(modify_window: int | None, granule_ns: int) -> dict[str, int]:
+    """Say how mtimes are compared; 0 means rsync's whole seconds, -1 nanoseconds."""
+    if modify_window is None:
+        return {"granule_ns": granule_ns, "window_s": 0}
+    if modify_window > 0:
+        return {"granule_ns": 1, "window_s": modify_window}
+    return {"granule_ns": 1 if modify_window else 10**9, "window_s": 0}
 
 
 def _id_table(ids: IdMap | None) -> CData:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from arsync.cli.fold import Folded, fold
 from arsync.cli.words import read_words
 from arsync.errors import UsageError
-from arsync.options import ARCHIVE, SyncOptions
+from arsync.options import ARCHIVE, SyncOptions, UpdatePolicy
 
 LETTERS = {
     "r": "recursive",
@@ -212,6 +212,10 @@ def test_an_option_sets_its_field(words: str, path: str, value: object) -> None:
         ("", "symsafe", False),
         ("--info=nonreg0", "nonreg", False),
         ("", "nonreg", True),
+        ("-v", "skip_level", 0),
+        ("-vv", "skip_level", 1),
+        ("-vv --info=skip0", "skip_level", 0),
+        ("--info=skip2", "skip_level", 2),
         ("--log-file=/l", "log_file", b"/l"),
         ("--log-file=/l", "log_format", "%i %n%L"),
         ("--log-file=/l --log-file-format=", "log_format", ""),
@@ -288,3 +292,27 @@ def test_each_option_without_effect_has_one_note() -> None:
     assert folded("-aAXP --info=flist0,name,all").notes == ()
     (silent,) = folded("--info=flist2,flist").notes
     assert silent == "--info=flist has no effect: arsync has no such messages"
+
+
+@pytest.mark.parametrize(
+    ("words", "update"),
+    [
+        ("-u", UpdatePolicy(update=True)),
+        ("-uI --no-u", UpdatePolicy(ignore_times=True)),
+        ("--ignore-non-existing --size-only", UpdatePolicy(existing=True, size_only=True)),
+        ("--ignore-existing", UpdatePolicy(ignore_existing=True)),
+        ("-a", UpdatePolicy()),
+        ("-@0", UpdatePolicy(modify_window=0)),
+        ("-@-1", UpdatePolicy(modify_window=-1)),
+        ("-@ 2 --modify-window=3", UpdatePolicy(modify_window=3)),
+    ],
+)
+def test_update_rules(words: str, update: UpdatePolicy) -> None:
+    """Each update rule reaches the policy, and a window that is not given is none."""
+    assert folded(words).sync.update == update
+
+
+@pytest.mark.parametrize(("words", "passed"), [("", False), ("--info=skip", True), ("-vv", True)])
+def test_what_is_left_alone_is_reported_on_request(words: str, passed: bool) -> None:
+    """A run is asked for what the update rules leave alone only where it will be named."""
+    assert folded(words).sync.report_passed == passed

@@ -24,6 +24,8 @@ ASKED_FOR = """
     --partial --partial-dir=p --fsync --rsh=ssh --preserve-xattr --preserve-acl --engine=auto
     --cpu-count=1 --queue-depth=1 --max-files-in-flight=1 --buffer-size=4k --max-memory=1g
     --copy-method=auto --reflink=auto --scan-threads=1 --json
+    -u -I -@1 --update --ignore-times --size-only --existing --ignore-non-existing --ignore-existing
+    --modify-window=1
 """.split()  # noqa: SIM905 (one a line hides the list)
 
 

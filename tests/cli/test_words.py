@@ -64,8 +64,8 @@ def test_words_are_read_as_rsync_reads_them(words: str, given: str, operands: st
         ("--no-checksum s d", "--no-checksum is rsync's, but not in arsync yet"),
         ("--no-c s d", "--no-c is rsync's, but not in arsync yet"),
         ("-ac s d", "-c in '-ac' is rsync's, but not in arsync yet"),
-        ("-u s d", "-u is rsync's, but not in arsync yet"),
-        ("--files-from=x s d", "--files-from is rsync's, but not in arsync yet"),
+        ("-y s d", "-y is rsync's, but not in arsync yet"),
+        ("--iconv=x s d", "--iconv is rsync's, but not in arsync yet"),
     ],
 )
 def test_what_cannot_be_read_says_why(words: str, message: str) -> None:

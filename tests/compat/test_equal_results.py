@@ -55,6 +55,8 @@ def test_both_leave_the_same(kind: str, data: st.DataObject, filesystems: Filesy
         assume(expected.code in (0, 23))
         # A link to a directory above it: rsync goes round until stopped, arsync says what it is.
         assume(b"Too many levels of symbolic links" not in expected.stderr)
+        # Below a file of DST that --ignore-existing keeps rsync looks for a directory's entries.
+        assume(b"failed to stat" not in expected.stderr)
         for engine in ENGINES:
             found = run_arsync([f"--engine={engine}", *call.args(engine)], cwd=place)
             note(f"arsync, engine {engine}: exit {found.code}, {found.stderr!r}")

@@ -48,6 +48,18 @@ OWNERS = (
     ("--usermap=1:2", "--groupmap=*:9"),
     ("--usermap=1:70000,60000:0", "--groupmap=1000:2"),
 )
+# With nanoseconds, which all other calls compare, rsync -u overwrites what is newer by a second.
+UPDATES = (
+    ("-u", "-@0"),
+    ("-u", "-@2"),
+    ("-I",),
+    ("--size-only",),
+    ("--existing",),
+    ("--ignore-existing",),
+    ("--existing", "-I"),
+    ("-@0",),
+    ("--modify-window=2",),
+)
 
 
 @dataclass(frozen=True)
@@ -95,6 +107,7 @@ def calls(draw: st.DrawFn, tree: Tree) -> Call:
     further = draw(st.lists(st.sampled_from(FURTHER_FLAGS), max_size=5, unique=True))
     chmod = draw(st.sampled_from((None, None, None, *CHMODS)))
     owners = draw(st.sampled_from(((), (), (), *OWNERS)))
+    updates = draw(st.sampled_from(((), (), (), (), *UPDATES)))
     if "-U" in further and not keeps_times([*mode, *further]):
         # rsync -U without -t sets mtimes within a second of 1970.
         further.remove("-U")
@@ -107,7 +120,7 @@ def calls(draw: st.DrawFn, tree: Tree) -> Call:
     if "-K" in further and {"-k", "-L"}.intersection(further):
         # rsync cannot set the mode of a file that it reached through a link that -K kept.
         further.remove("-K")
-    options = (*mode, *further, *owners, *((f"--chmod={chmod}",) if chmod else ()))
+    options = (*mode, *further, *updates, *owners, *((f"--chmod={chmod}",) if chmod else ()))
     return draw(_named(options, tree))
 
 

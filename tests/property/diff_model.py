@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from arsync.model import Keep, Kind, Why
+from arsync.options import UpdatePolicy
 from tests.pages import BLK, CHR, DIR, FIFO, LNK, REG, SOCK, Row
 
 CLASSES = {FIFO: "special", SOCK: "special", CHR: "device", BLK: "device"}
@@ -32,6 +33,7 @@ class Plain:
     granule_ns: int = 1
     umask: int = 0o022
     root: bool = True
+    update: UpdatePolicy = field(default_factory=UpdatePolicy)
 
 
 def compare(rules: Plain, src: tuple[Row, ...], dst: tuple[Row, ...]) -> Expected:
@@ -42,8 +44,11 @@ def compare(rules: Plain, src: tuple[Row, ...], dst: tuple[Row, ...]) -> Expecte
         old = there.get(row.name)
         if row.flags & BAD or (old and old.flags & BAD):
             continue
-        if not wanted(rules, row.type):
+        passed = passed_over(rules, row, old)
+        if not wanted(rules, row.type) and (row.type == DIR or not passed):
             expected.skipped.append(row.name)
+        elif passed:
+            expected.changes.append((row.name, Kind.NONE, passed))
         elif row.type == DIR:
             is_dir = old is not None and old.type == DIR
             expected.children.append((row.name, is_dir, old is not None and not is_dir))
@@ -71,6 +76,22 @@ def wanted(rules: Plain, kind: int) -> bool:
     }[kind]
 
 
+def passed_over(rules: Plain, src: Row, dst: Row | None) -> Why:
+    """Say which update rule leaves an entry alone."""
+    if dst is None:
+        return Why.NEW if rules.update.existing else Why(0)
+    if rules.update.ignore_existing and (src.type, dst.type) != (DIR, DIR):
+        return Why.EXISTS | reasons(rules, src, dst)
+    if rules.update.update and (src.type, dst.type) == (REG, REG):
+        window = rules.update.modify_window
+        if window is not None and window > 0:
+            newer = src.mtime[0] - dst.mtime[0] < window
+        else:
+            newer = granule_of(rules, src) < granule_of(rules, dst)
+        return Why.NEWER if newer else Why(0)
+    return Why(0)
+
+
 def reasons(rules: Plain, src: Row, dst: Row | None) -> Why:
     """Say why an entry changes."""
     content = Why.CONTENT if src.type == REG else Why(0)
@@ -81,13 +102,20 @@ def reasons(rules: Plain, src: Row, dst: Row | None) -> Why:
     why = attributes(rules, src, dst)
     if src.type == REG and src.size != dst.size:
         why |= Why.SIZE | Why.CONTENT
-    if src.type == REG and not same_time(rules, src, dst) and Why.CONTENT not in why:
+    elif src.type == REG and not is_quickly_equal(rules, src, dst):
         why |= Why.CONTENT
     if Why.CONTENT in why and not same_time(rules, src, dst):
         why |= Why.MTIME
     if (src.type, src.target, src.rdev) != (dst.type, dst.target, dst.rdev):
         why |= Why.TARGET
     return why
+
+
+def is_quickly_equal(rules: Plain, src: Row, dst: Row) -> bool:
+    """Tell whether two files of one size count as equal."""
+    if rules.update.size_only:
+        return True
+    return not rules.update.ignore_times and same_time(rules, src, dst)
 
 
 def attributes(rules: Plain, src: Row, dst: Row) -> Why:
@@ -114,9 +142,17 @@ def attributes(rules: Plain, src: Row, dst: Row) -> Why:
 
 
 def same_time(rules: Plain, src: Row, dst: Row) -> bool:
-    """Tell whether both mtimes are in the same granule."""
-    first, second = (seconds * 10**9 + ns for seconds, ns in (src.mtime, dst.mtime))
-    return first // rules.granule_ns == second // rules.granule_ns
+    """Tell whether both mtimes are in the same granule, or within the window."""
+    window = rules.update.modify_window
+    if window is not None and window > 0:
+        return abs(src.mtime[0] - dst.mtime[0]) <= window
+    return granule_of(rules, src) == granule_of(rules, dst)
+
+
+def granule_of(rules: Plain, row: Row) -> int:
+    """Return an mtime in the granules that are compared; --modify-window goes before them."""
+    unit = {None: rules.granule_ns, 0: 10**9, -1: 1}[rules.update.modify_window]
+    return (row.mtime[0] * 10**9 + row.mtime[1]) // unit
 
 
 def kind_of(entry_type: int, why: Why) -> Kind:

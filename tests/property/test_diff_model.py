@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from arsync.diff import diff
 from arsync.model import Keep, Kind, ProblemKind, Why
-from arsync.options import Preserve, SyncOptions
+from arsync.options import Preserve, SyncOptions, UpdatePolicy
 from arsync.uring import Identity, Rules
 from arsync.uring._native import lib
 from tests.pages import BLK, CHR, DIR, FIFO, LNK, REG, SOCK, Page, Pair, Row, batch_of
@@ -72,6 +72,18 @@ PRESERVE = st.builds(
 ).map(lambda preserve: replace(preserve, perms=preserve.perms or preserve.acls))
 
 
+SWITCH = st.sampled_from((False, False, True))
+UPDATE = st.builds(
+    UpdatePolicy,
+    update=SWITCH,
+    ignore_times=SWITCH,
+    size_only=SWITCH,
+    existing=SWITCH,
+    ignore_existing=SWITCH,
+    modify_window=st.sampled_from((None, None, -1, 0, 1, 2)),
+)
+
+
 def plain_keep(preserve: Preserve) -> Keep:
     """Return the bits of the options, by their names."""
     keep = Keep.DIRS if preserve.recursive else Keep(0)
@@ -86,22 +98,24 @@ def plain_keep(preserve: Preserve) -> Keep:
     preserve=PRESERVE,
     granule_ns=st.sampled_from([1, 1, 100, 1_000, 10**9, 2 * 10**9]),
     root=st.booleans(),
+    update=UPDATE,
 )
-@example(both=((), ()), preserve=Preserve(), granule_ns=1, root=False)
+@example(both=((), ()), preserve=Preserve(), granule_ns=1, root=False, update=UpdatePolicy())
 def test_the_join_agrees_with_a_dict(
     both: tuple[tuple[Row, ...], tuple[Row, ...]],
     preserve: Preserve,
     granule_ns: int,
     root: bool,
+    update: UpdatePolicy,
 ) -> None:
     """Changes, children, skipped types and the mark on the pair are those of the model."""
     src, dst = both
     rules = Rules(
-        SyncOptions(preserve=preserve),
+        SyncOptions(preserve=preserve, update=update),
         granule_ns,
         Identity(umask=0o022, is_root=root, groups=(0, 1)),
     )
-    plain = Plain(plain_keep(preserve), granule_ns, root=root)
+    plain = Plain(plain_keep(preserve), granule_ns, root=root, update=update)
     batch = batch_of(Pair(Page(src), Page(dst)))
     diff(batch, rules)
     assert found_in(batch, src) == compare(plain, src, dst)

@@ -13,12 +13,13 @@ from arsync.options import (
     OutputOptions,
     Preserve,
     SyncOptions,
+    UpdatePolicy,
     WritePolicy,
 )
 
 OWNER_OF = {
     name: kind
-    for kind in (EngineOptions, WritePolicy, SyncOptions, OutputOptions)
+    for kind in (EngineOptions, UpdatePolicy, WritePolicy, SyncOptions, OutputOptions)
     for name in (field.name for field in dataclasses.fields(kind))
 }
 

@@ -92,6 +92,7 @@ struct ar_page {		/* rows follow, then the arena of names, then the path */
 #define AR_CHANGE_LINK 5	/* a further name of a file that has one here already */
 #define AR_CHANGE_DIR 6		/* a pair's own directory */
 #define AR_CHANGE_CHECK 7	/* regular file of one size: what it is needs a look at the content */
+#define AR_CHANGE_NONE 8	/* left alone: NEW by --existing, NEWER, EXISTS */
 
 #define AR_WHY_NEW 1		/* nothing of this name at the destination */
 #define AR_WHY_TYPE 2		/* something of another type is */
@@ -109,6 +110,8 @@ struct ar_page {		/* rows follow, then the arena of names, then the path */
 #define AR_WHY_CHECKSUM 8192	/* and it was looked at for that, or -c would have */
 #define AR_WHY_CTIME 16384	/* why it is compared: ctime moved since it was recorded */
 #define AR_WHY_INODE 32768	/* another inode than the one recorded */
+#define AR_WHY_NEWER 65536	/* NONE: -u, it is newer at the destination */
+#define AR_WHY_EXISTS 131072	/* NONE: --ignore-existing, beside what differs */
 #define AR_WHY_RACY 262144	/* recorded in the same moment as it was written */
 
 #define AR_STATE_PLANNED 0
@@ -277,6 +280,12 @@ void ar_tally_add(struct ar_tally *sum, const struct ar_tally *part);	/* from an
 #define AR_MAP_ACL_USERS 32768	/* uidmap is for the ids in ACLs, too */
 #define AR_MAP_ACL_GROUPS 65536
 
+#define AR_UPDATE_OLDER 1	/* -u: what is newer at the destination stays */
+#define AR_UPDATE_ALWAYS 2	/* -I: equal times prove nothing */
+#define AR_UPDATE_SIZE_ONLY 4
+#define AR_UPDATE_EXISTING 8	/* nothing new is made */
+#define AR_UPDATE_MISSING 16	/* --ignore-existing: only directories are looked at */
+
 struct ar_idmap {		/* the first one that holds the id wins */
 	uint32_t lo;
 	uint32_t hi;
@@ -299,7 +308,9 @@ struct ar_chmod {		/* mode = mode & and_mode | or_mode, in the order given */
 
 struct ar_rules {		/* what decides equality, and what is set */
 	uint32_t keep;		/* AR_KEEP_* and the like */
+	uint32_t update;	/* AR_UPDATE_* */
 	uint32_t umask;
+	uint32_t window_s;	/* times that differ by no more are equal; 0: granules decide */
 	int64_t granule_ns;	/* times are compared in units of this, at least 1 */
 	uint32_t group_count;	/* AR_NONE: any group may be set, else those listed */
 	uint32_t uidmap_count;

@@ -185,11 +185,19 @@ static int stat_target(const struct attr_target *at, struct stat *st)
 	return sys_fstatat(at->dir_fd, at->name, st, AT_SYMLINK_NOFOLLOW);
 }
 
-static bool times_differ(const struct stat *now, const struct ar_row *row,
-			 const struct ar_want *want)
+static bool keeps_mtime(const struct ar_lane *lane, const struct attr_target *at,
+			const struct stat *now, const struct ar_row *row)
 {
-	return (want->set_mtime && (now->st_mtim.tv_sec != row->mtime_s ||
-				    now->st_mtim.tv_nsec != row->mtime_n)) ||
+	return at->same_time &&
+	       !ar_compare_mtimes(lane->rules, now->st_mtim.tv_sec,
+				  (uint32_t)now->st_mtim.tv_nsec, row->mtime_s, row->mtime_n);
+}
+
+static bool times_differ(const struct stat *now, const struct ar_row *row,
+			 const struct ar_want *want, bool set_mtime)
+{
+	return (set_mtime && (now->st_mtim.tv_sec != row->mtime_s ||
+			      now->st_mtim.tv_nsec != row->mtime_n)) ||
 	       (want->set_atime && (now->st_atim.tv_sec != row->atime_s ||
 				    now->st_atim.tv_nsec != row->atime_n));
 }
@@ -239,11 +247,13 @@ static int apply_times(struct ar_lane *lane, const struct attr_target *at,
 {
 	struct timespec times[2] = { { .tv_nsec = UTIME_OMIT }, { .tv_nsec = UTIME_OMIT } };
 
-	if (at->no_times || !times_differ(now, row, want))
+	const bool set_mtime = want->set_mtime && !keeps_mtime(lane, at, now, row);
+
+	if (at->no_times || !times_differ(now, row, want, set_mtime))
 		return 0;
 	if (want->set_atime)
 		times[0] = (struct timespec){ row->atime_s, row->atime_n };
-	if (want->set_mtime)
+	if (set_mtime)
 		times[1] = (struct timespec){ row->mtime_s, row->mtime_n };
 	return judge(lane, at, AR_OP_UTIMES, set_times(at, times), op);
 }

@@ -7,7 +7,12 @@
  * and mtime, also without AR_KEEP_TIMES), are its attributes.
  *
  * Where rsync and arsync part: mtimes are compared in rules->granule_ns and not
- * in seconds, and a block device never passes for a character device.
+ * in seconds (unless --modify-window says otherwise), and a block device never
+ * passes for a character device.
+ *
+ * What the update rules leave alone becomes a change of the kind NONE: nobody does
+ * anything for it, but what is told of it, and what must not be taken for equal
+ * because it has no change, can be seen.
  *
  * The changes of a pair are in the order of its source rows: followers.c relies
  * on that.
@@ -52,15 +57,36 @@ static __int128 granules(int64_t s, uint32_t n, int64_t granule_ns)
 	return ns >= 0 ? ns / granule_ns : -((granule_ns - 1 - ns) / granule_ns);
 }
 
+static int order_of(__int128 a, __int128 b)
+{
+	return (a > b) - (a < b);
+}
+
+int ar_compare_mtimes(const struct ar_rules *rules, int64_t a_s, uint32_t a_n, int64_t b_s,
+		      uint32_t b_n)
+{
+	const __int128 seconds = (__int128)a_s - b_s;
+
+	if (rules->window_s)	/* whole seconds, as rsync */
+		return seconds <= rules->window_s && -seconds <= rules->window_s
+			       ? 0
+			       : order_of(seconds, 0);
+	if (rules->granule_ns <= 1 || (!seconds && a_n == b_n))
+		return seconds ? order_of(seconds, 0) : order_of(a_n, b_n);
+	return order_of(granules(a_s, a_n, rules->granule_ns),
+			granules(b_s, b_n, rules->granule_ns));
+}
+
+static int compare_mtimes(const struct ar_rules *rules, const struct ar_row *a,
+			  const struct ar_row *b)
+{
+	return ar_compare_mtimes(rules, a->mtime_s, a->mtime_n, b->mtime_s, b->mtime_n);
+}
+
 static bool same_mtime(const struct ar_rules *rules, const struct ar_row *a,
 		       const struct ar_row *b)
 {
-	if (a->mtime_s == b->mtime_s && a->mtime_n == b->mtime_n)
-		return true;
-	if (rules->granule_ns <= 1)
-		return false;
-	return granules(a->mtime_s, a->mtime_n, rules->granule_ns) ==
-	       granules(b->mtime_s, b->mtime_n, rules->granule_ns);
+	return !compare_mtimes(rules, a, b);
 }
 
 static uint32_t attribute_why(const struct ar_rules *rules, const struct ar_row *src,
@@ -96,6 +122,17 @@ static bool same_target(const struct diff *d, const struct ar_row *src, const st
 		       src->link_len);
 }
 
+/* files of one size: rsync's quick check, where --size-only is stronger than -I */
+static uint32_t quick_why(const struct ar_rules *rules, const struct ar_row *src,
+			  const struct ar_row *dst)
+{
+	if (rules->update & AR_UPDATE_SIZE_ONLY)
+		return 0;
+	if (!same_mtime(rules, src, dst))
+		return AR_WHY_MTIME | AR_WHY_CONTENT;
+	return rules->update & AR_UPDATE_ALWAYS ? AR_WHY_CONTENT : 0;
+}
+
 /* why the content, or what stands for it, is to be made anew; dst is of the same kind */
 static uint32_t content_why(const struct diff *d, const struct ar_row *src,
 			    const struct ar_row *dst)
@@ -105,7 +142,7 @@ static uint32_t content_why(const struct diff *d, const struct ar_row *src,
 		if (src->size != dst->size)
 			return AR_WHY_SIZE | AR_WHY_CONTENT |
 			       (same_mtime(d->rules, src, dst) ? 0 : AR_WHY_MTIME);
-		return same_mtime(d->rules, src, dst) ? 0 : AR_WHY_MTIME | AR_WHY_CONTENT;
+		return quick_why(d->rules, src, dst);
 	case DT_LNK:
 		return same_target(d, src, dst) ? 0 : AR_WHY_TARGET;
 	case DT_CHR:
@@ -149,6 +186,31 @@ static bool is_left_out(const struct ar_rules *rules, uint8_t type)
 	return true;
 }
 
+/* with a window rsync takes for newer what is not older by as much */
+static bool is_newer(const struct ar_rules *rules, const struct ar_row *src,
+		     const struct ar_row *dst)
+{
+	if (rules->window_s)
+		return (__int128)src->mtime_s - dst->mtime_s < rules->window_s;
+	return compare_mtimes(rules, src, dst) < 0;
+}
+
+/* why the update rules leave the entry as it is, asked in rsync's order; 0: they do not */
+static uint32_t passed_why(const struct diff *d, const struct ar_row *src,
+			   const struct ar_row *dst)
+{
+	const uint32_t update = d->rules->update;
+
+	if (!dst)
+		return update & AR_UPDATE_EXISTING ? AR_WHY_NEW : 0;
+	if ((update & AR_UPDATE_MISSING) && !(src->type == DT_DIR && dst->type == DT_DIR))
+		return AR_WHY_EXISTS | row_why(d, src, dst);
+	if ((update & AR_UPDATE_OLDER) && src->type == DT_REG && dst->type == DT_REG &&
+	    is_newer(d->rules, src, dst))
+		return AR_WHY_NEWER;
+	return 0;
+}
+
 static uint8_t change_kind(uint8_t type, uint32_t why)
 {
 	if (!(why & (WHY_CREATED | AR_WHY_CONTENT | AR_WHY_TARGET)))
@@ -181,7 +243,8 @@ static void count_change(struct ar_tally *tally, const struct ar_row *src, uint8
 	}
 }
 
-static int add_change(const struct diff *d, uint32_t src_row, uint32_t dst_row, uint32_t why)
+static int add_change(const struct diff *d, uint32_t src_row, uint32_t dst_row, uint8_t kind,
+		      uint32_t why)
 {
 	const struct ar_row *src = &ar_rows(d->src)[src_row];
 	struct ar_change *change = ar_batch_add_change(d->batch);
@@ -191,12 +254,14 @@ static int add_change(const struct diff *d, uint32_t src_row, uint32_t dst_row, 
 	change->src_row = src_row;
 	change->dst_row = dst_row;
 	change->why = why;
-	change->kind = change_kind(src->type, why);
-	count_change(&d->batch->tally, src, change->kind, why);
+	change->kind = kind;
+	if (kind == AR_CHANGE_NONE)
+		change->state = AR_STATE_DONE;
+	count_change(&d->batch->tally, src, kind, why);
 
 	struct ar_pair *pair = &d->batch->pairs[d->pair];
 	pair->change_count++;
-	if (change->kind != AR_CHANGE_META)
+	if (kind != AR_CHANGE_META && kind != AR_CHANGE_NONE)
 		pair->flags |= AR_PAIR_TOUCHED;
 	return 0;
 }
@@ -225,14 +290,20 @@ static int diff_row(const struct diff *d, uint32_t src_row, uint32_t dst_row)
 
 	if ((src->flags & AR_ROW_BAD) || (dst && (dst->flags & AR_ROW_BAD)))
 		return 0;
-	if (is_left_out(d->rules, src->type))
+
+	const bool left_out = is_left_out(d->rules, src->type);
+	uint32_t why = passed_why(d, src, dst);
+	/* rsync's sender leaves directories out, its receiver the rest */
+	if (why && !(left_out && src->type == DT_DIR))
+		return add_change(d, src_row, dst_row, AR_CHANGE_NONE, why);
+	if (left_out)
 		return ar_batch_add_problem(d->batch, d->pair, src_row, AR_PROBLEM_SKIPPED, 0,
 					    AR_OP_NONE, 0);
 	if (src->type == DT_DIR)
 		return add_child(d, src_row, dst);
 
-	uint32_t why = row_why(d, src, dst);
-	return why ? add_change(d, src_row, dst_row, why) : 0;
+	why = row_why(d, src, dst);
+	return why ? add_change(d, src_row, dst_row, change_kind(src->type, why), why) : 0;
 }
 
 static int diff_rows(const struct diff *d)

@@ -373,6 +373,7 @@ int ar_folder_finish(struct ar_lane *lane, struct ar_pair *pair, int *op)
 			.fd = folder.dst_fd, .path_fd = -1, .dir_fd = -1, .name = "",
 			.src_fd = folder.src_fd, .src_dir_fd = -1, .src_name = "",
 			.pair = folder.index, .row = AR_NONE, .fresh = pair->self.why & AR_WHY_NEW,
+			.same_time = true,
 		};
 		err = ar_attr_apply(lane, &at, self, &want, op);
 	}

@@ -202,6 +202,8 @@ static int add_pair(struct ar_later *later, struct ar_batch *batch, uint32_t ind
 		if (!may_share_inode(name.src))
 			continue;
 		name.change = change < end && change->src_row == row ? change : NULL;
+		if (name.change && name.change->kind == AR_CHANGE_NONE)
+			continue;	/* neither first nor further: left alone */
 		int err = find_dst(&name, index, row) ? add_name(later, &name) : 0;
 		if (err)
 			return err;

@@ -162,6 +162,12 @@ void ar_acl_map(const struct ar_rules *rules, char *value, size_t len);
 
 /* the kinds that rsync tells apart: one entry can become another of its kind */
 bool ar_same_kind(uint8_t src_type, uint8_t dst_type);
+/*
+ * Which of two mtimes is later, as memcmp says it: 0 where the rules take them for
+ * equal, which they do by granules or within the window.
+ */
+int ar_compare_mtimes(const struct ar_rules *rules, int64_t a_s, uint32_t a_n, int64_t b_s,
+		      uint32_t b_n);
 /* index of the row with this name, AR_NONE if there is none; page may be NULL */
 uint32_t ar_page_find(const struct ar_page *page, const char *name, size_t len);
 

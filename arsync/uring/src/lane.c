@@ -323,7 +323,7 @@ static void undo_changes(struct ar_lane *lane, struct ar_pair *pair)
 	struct ar_change *change = lane->batch->changes + pair->change_first;
 
 	for (uint32_t i = 0; i < pair->change_count; i++) {
-		if (change[i].state == AR_STATE_DONE)
+		if (change[i].state == AR_STATE_DONE && change[i].kind != AR_CHANGE_NONE)
 			change[i].state = AR_STATE_SKIPPED;
 		change[i].flags &= (uint8_t)~AR_CHANGE_HASHED;
 	}
@@ -441,10 +441,20 @@ static int open_folder(struct ar_lane *lane, struct folder *folder, uint32_t fol
 	}
 }
 
-static bool has_work(const struct ar_pair *pair)
+static bool has_planned(const struct ar_batch *batch, const struct ar_pair *pair)
+{
+	const struct ar_change *change = batch->changes + pair->change_first;
+
+	for (uint32_t i = 0; i < pair->change_count; i++)
+		if (change[i].state == AR_STATE_PLANNED)
+			return true;
+	return false;
+}
+
+static bool has_work(const struct ar_batch *batch, const struct ar_pair *pair)
 {
 	/* a mode that changes may hold the setgid bit, which directories below inherit */
-	return pair->change_count || ar_makes_dir(pair) || (pair->self.why & AR_WHY_MODE);
+	return ar_makes_dir(pair) || (pair->self.why & AR_WHY_MODE) || has_planned(batch, pair);
 }
 
 /* a big file is for all lanes, when its directory is in place */
@@ -482,7 +492,7 @@ static void run_folder(struct ar_lane *lane, uint32_t index)
 
 	folder->pair = pair;
 	folder->index = index;
-	if (ar_stopped(lane) || (has_work(pair) && open_folder(lane, folder, index))) {
+	if (ar_stopped(lane) || (has_work(lane->batch, pair) && open_folder(lane, folder, index))) {
 		skip_changes(lane, pair);
 		return;
 	}

@@ -238,6 +238,7 @@ struct attr_target {		/* what gets attributes, and whose they are */
 	uint32_t row;
 	bool fresh;		/* made by this run: nothing to be removed from it */
 	bool no_times;		/* a directory that is not complete yet */
+	bool same_time;		/* an mtime that the rules take for equal stays */
 };
 /*
  * Sets owner, xattrs, ACLs, mode and times, in the order that the kernel's side

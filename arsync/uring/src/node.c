@@ -39,6 +39,7 @@ static int dress(struct ar_lane *lane, struct folder *folder, struct ar_change *
 		.fd = -1, .path_fd = -1, .dir_fd = folder->dst_fd, .name = name,
 		.src_fd = -1, .src_dir_fd = folder->src_fd, .src_name = ar_row_src_name(page, row),
 		.pair = folder->index, .row = change->src_row, .fresh = fresh,
+		.same_time = !fresh,
 	};
 	const struct ar_row *old = fresh ? NULL
 					 : ar_change_dst_row(lane->batch, folder->pair, change);
@@ -128,16 +129,6 @@ static int open_first(struct ar_lane *lane, const char *first, size_t len, char 
 	return ar_open_beneath(lane->batch->dst_root, first, parent_len, O_PATH | O_DIRECTORY);
 }
 
-static bool same_granule(const struct ar_lane *lane, const struct timespec *dst, int64_t s,
-			 uint32_t n)
-{
-	int64_t granule_ns = AR_MAX(lane->rules->granule_ns, (int64_t)1);
-
-	if (granule_ns >= 1000000000)
-		return dst->tv_sec / (granule_ns / 1000000000) == s / (granule_ns / 1000000000);
-	return dst->tv_sec == s && dst->tv_nsec / granule_ns == n / granule_ns;
-}
-
 static bool keeps_time(const struct ar_lane *lane, mode_t mode)
 {
 	uint32_t keep = lane->rules->keep;
@@ -150,7 +141,9 @@ static bool could_be(const struct ar_lane *lane, const struct stat *first, mode_
 {
 	return (first->st_mode & S_IFMT) == (mode & S_IFMT) &&
 	       (!S_ISREG(mode) || (uint64_t)first->st_size == size) &&
-	       (!keeps_time(lane, mode) || same_granule(lane, &first->st_mtim, mtime_s, mtime_n));
+	       (!keeps_time(lane, mode) ||
+		!ar_compare_mtimes(lane->rules, first->st_mtim.tv_sec,
+				   (uint32_t)first->st_mtim.tv_nsec, mtime_s, mtime_n));
 }
 
 /*
