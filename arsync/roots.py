@@ -429,4 +429,5 @@ def _add_start(starts: tuple[Start, ...], start: Start) -> tuple[Start, ...]:
         return (*starts, start)
     if len(last.names) >= _NAMES_AT_ONCE:
         return (*starts, start)
-    return (*starts[:-1], replace(last, names=last.names + start.names))
+    own = last.with_own or start.with_own
+    return (*starts[:-1], replace(last, names=last.names + start.names, with_own=own))

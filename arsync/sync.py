@@ -29,7 +29,6 @@ from arsync.model import (
     Progress,
     Report,
     Side,
-    Why,
     count_found,
     sum_tallies,
 )
@@ -128,7 +127,6 @@ class _Run:
         self._src = b""
         self._dst = b""
         self._temp_dir: bytes | None = None
-        self._made_target = False
         self._links: Later | None = None
         self._failed_directories = _FailedDirectories()
         self._error: BaseException | None = None
@@ -178,7 +176,6 @@ class _Run:
         if not transfers:
             return
         self._dst = target.root
-        self._made_target = target.missing
         temp_dir_fd = self._open_temp_dir(stack)
         dst_root = self._open_target(target)
         if dst_root:
@@ -186,28 +183,26 @@ class _Run:
         if self._options.preserve.hard_links:
             self._links = stack.enter_context(Later(LaterKind.LINKS))
         earlier: list[tuple[Transfer, Root]] = []
+        new_root = target.missing
         for transfer in transfers:
             self._exact = False
             self._src = transfer.root
             src_root = stack.enter_context(Root(transfer.root))
-            scanner = self._open_scanner(transfer, src_root, dst_root, earlier)
+            flags = scan_flags(self._options, as_root=self._identity.is_root, new_root=new_root)
+            scanner = Scanner(src_root, dst_root, flags)
+            self._select(scanner, transfer, earlier)
             self._sync_one(transfer, scanner, dst_root, temp_dir_fd, last=transfer is transfers[-1])
             earlier.append((transfer, src_root))
+            new_root = new_root and not transfer.gives_root
 
-    def _open_scanner(
-        self,
-        transfer: Transfer,
-        src: Root,
-        dst: Root | None,
-        earlier: Sequence[tuple[Transfer, Root]],
-    ) -> Scanner:
-        """Return a scanner that leaves alone what an earlier source has given."""
-        scanner = Scanner(src, dst, scan_flags(self._options, as_root=self._identity.is_root))
+    def _select(
+        self, scanner: Scanner, transfer: Transfer, earlier: Sequence[tuple[Transfer, Root]]
+    ) -> None:
+        """Leave out what the rules hide, and leave alone what an earlier source has given."""
         scanner.select(self._options.filters, whole=transfer.paths is None)
         for other, root in earlier:
             if transfer.may_meet(other):
                 scanner.add_earlier(root, other.paths, gives_root=other.gives_root)
-        return scanner
 
     def _open_target(self, target: Target) -> Root | None:
         """Open the destination, made where it is missing; None in a dry run that would make it."""
@@ -372,16 +367,7 @@ class _Run:
             changes = batch.changes(
                 unchanged=self._options.report_unchanged, passed=self._options.report_passed
             )
-            self._listener.changes(self._with_new_root(changes), self._src)
-
-    def _with_new_root(self, changes: Iterator[Change]) -> Iterator[Change]:
-        """Show the destination that this run made, or would make, as new; it comes first."""
-        if self._made_target:
-            self._made_target = False
-            first = next(changes, None)
-            if first is not None:
-                yield first if first.path else first._replace(why=Why.NEW)
-        yield from changes
+            self._listener.changes(changes, self._src)
 
     def _tell_problems(self, problems: Sequence[Problem], src: bytes, dst: bytes) -> None:
         self._report.add_problems(problems, src, dst)

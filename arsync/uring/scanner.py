@@ -209,8 +209,12 @@ class Scanner:
         return bool(result)
 
 
-def scan_flags(options: SyncOptions, *, as_root: bool) -> int:
-    """Return the AR_SCAN_* bits that the options ask for."""
+def scan_flags(options: SyncOptions, *, as_root: bool, new_root: bool = False) -> int:
+    """Return the AR_SCAN_* bits that the options ask for.
+
+    Args:
+        new_root: the run has made the destination, and no scan has said so yet.
+    """
     preserve, links = options.preserve, options.links
     wanted = {
         lib.AR_SCAN_XDEV: options.one_file_system > 0,
@@ -226,6 +230,7 @@ def scan_flags(options: SyncOptions, *, as_root: bool) -> int:
         lib.AR_SCAN_KEEP_DIRLINKS: links.keep_dirlinks,
         lib.AR_SCAN_RECURSE: preserve.recursive,
         lib.AR_SCAN_DRY_RUN: options.write.dry_run,
+        lib.AR_SCAN_NEW_ROOT: new_root,
     }
     return sum(bit for bit, is_wanted in wanted.items() if is_wanted)
 

@@ -5,7 +5,20 @@ from __future__ import annotations
 import pytest
 
 from tests.compat.arena import LONG_AGO_NS, Arena
-from tests.kit import Device, Dir, Fifo, File, HardLink, Node, Socket, Symlink, Tree, acl, make
+from tests.kit import (
+    Device,
+    Dir,
+    Fifo,
+    File,
+    HardLink,
+    Node,
+    Pattern,
+    Socket,
+    Symlink,
+    Tree,
+    acl,
+    make,
+)
 from tests.kit.programs import run_arsync, run_rsync
 
 NEW = Tree(
@@ -40,9 +53,37 @@ def test_new_entries(arena: Arena) -> None:
     ]
 
 
-def test_a_missing_destination(arena: Arena) -> None:
-    """The destination's own directory has a line when it is made."""
-    assert "cd+++++++++ ./" in arena.lines(Tree({"src": {"f": File()}}), "-ai", "src/", "dst")
+MISSING = Tree(
+    {
+        "src": Dir({"f": File(b"f"), "d": {"g": File()}}, mode=0o750),
+        "more": {"h": File(), "d": {"i": File()}},
+    }
+)
+
+
+@pytest.mark.parametrize("sources", ["src/", "more/h src/", "src/ more/"])
+@pytest.mark.parametrize("options", ["-ai", "-ri", "-rlpgoi", "-aXAi"])
+def test_a_missing_destination(arena: Arena, options: str, sources: str) -> None:
+    """The destination's own directory has a line when it is made, whatever is kept of it."""
+    assert "cd+++++++++ ./" in arena.lines(MISSING, options, *sources.split(), "dst")
+
+
+def test_a_missing_destination_of_a_big_file(arena: Arena) -> None:
+    """What is below the destination is done, and told, before its own big file is."""
+    world = Tree({"src": {"d": {"f": File()}, "big": File(Pattern(40 << 20))}})
+    assert "cd+++++++++ ./" in arena.lines(world, "-ai", "src/", "dst")
+
+
+@pytest.mark.parametrize("options", ["-a", "-r", "-an", "-rn"])
+@pytest.mark.parametrize("sources", ["src/", "src", "more/h src/", "src/f", "-R src/./f src/d"])
+def test_created_files_of_a_missing_destination(arena: Arena, options: str, sources: str) -> None:
+    """--stats counts the destination's own directory where SRC gives it its attributes."""
+    result = arena.run(MISSING, options, "--stats", *sources.split(), "dst/")
+    created = [
+        [line for line in one.lines if line.startswith(b"Number of created files:")]
+        for one in (result.rsync, result.arsync)
+    ]
+    assert created[0] == created[1] != []
 
 
 def pair(src: Node, dst: Node) -> Tree:

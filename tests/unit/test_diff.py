@@ -42,8 +42,9 @@ def compared(*pairs: Pair, rules: Rules | None = None) -> Batch:
         (0, Page(own=Row(type=DIR, mode=0o700)), Kind.DIR, Why.MODE),
         (lib.AR_PAIR_NAMED, Page(own=Row(type=DIR, mode=0o700)), 0, Why(0)),
         (lib.AR_PAIR_ROOT, Page(own=Row(type=DIR, mtime=(9, 0))), Kind.DIR, Why.MODE | Why.MTIME),
-        (lib.AR_PAIR_ROOT, None, Kind.DIR, Why.MODE | Why.MTIME | Why.UID | Why.GID),
-        (NEW | lib.AR_PAIR_ROOT, None, Kind.DIR, Why.MODE | Why.MTIME | Why.UID | Why.GID),
+        (lib.AR_PAIR_ROOT, None, 0, Why(0)),
+        (NEW | lib.AR_PAIR_ROOT, None, Kind.DIR, Why.NEW),
+        (NEW | lib.AR_PAIR_ROOT, Page(own=Row(type=DIR)), Kind.DIR, Why.NEW),
         (0, Page(own=Row(type=DIR, flags=lib.AR_ROW_BAD)), 0, Why(0)),
     ],
 )

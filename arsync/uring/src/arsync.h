@@ -149,7 +149,7 @@ struct ar_change {
 	uint8_t hash[16];	/* XXH3-128, canonical byte order */
 };
 
-#define AR_PAIR_NEW 1		/* no such directory at the destination */
+#define AR_PAIR_NEW 1		/* no such directory at the destination; of a root: made by this run */
 #define AR_PAIR_REPLACE 2	/* and something else has its name there */
 #define AR_PAIR_NAMED 4		/* only named entries: the directory itself is not ours */
 #define AR_PAIR_SHALLOW 8	/* the directory only, not what is in it */
@@ -337,6 +337,7 @@ struct ar_rules {		/* what decides equality, and what is set */
 #define AR_SCAN_SKIP_MOUNTS 1024	/* -xx: not even the mount point */
 #define AR_SCAN_ALL_XATTRS 2048		/* as root: every name but system.* */
 #define AR_SCAN_DRY_RUN 4096		/* what an earlier source gives is not there */
+#define AR_SCAN_NEW_ROOT 8192		/* the run has made the destination */
 
 #define AR_FILTER_INCLUDE 1
 #define AR_FILTER_NEGATE 2

@@ -332,29 +332,16 @@ static int diff_rows(const struct diff *d)
 
 /* ------------------------------------------------------------- the directory itself */
 
-/* a root that no page describes: everything that the rules determine may differ */
-static uint32_t unknown_root_why(const struct ar_rules *rules, const struct ar_row *src)
-{
-	struct ar_want want;
-
-	ar_want(rules, src, NULL, &want);
-	return (want.set_mtime ? AR_WHY_MTIME : 0) | (want.set_uid ? AR_WHY_UID : 0) |
-	       (want.set_gid ? AR_WHY_GID : 0) |
-	       (rules->keep & AR_KEEP_PERMS ? AR_WHY_MODE : 0) |
-	       (rules->keep & AR_KEEP_XATTRS && src->xattr_digest ? AR_WHY_XATTR : 0) |
-	       (rules->keep & AR_KEEP_ACLS && src->acl_digest ? AR_WHY_ACL : 0);
-}
-
 static uint32_t self_why(const struct diff *d, const struct ar_pair *pair)
 {
-	if (!(pair->flags & AR_PAIR_ROOT)) {
-		if (pair->flags & AR_PAIR_REPLACE)
-			return AR_WHY_TYPE;
-		if ((pair->flags & AR_PAIR_NEW) || !d->dst)
-			return AR_WHY_NEW;
-	} else if ((pair->flags & AR_PAIR_NEW) || !d->dst) {
-		return unknown_root_why(d->rules, &d->src->self);
-	}
+	const bool is_root = pair->flags & AR_PAIR_ROOT;
+
+	if ((pair->flags & AR_PAIR_REPLACE) && !is_root)
+		return AR_WHY_TYPE;
+	if (pair->flags & AR_PAIR_NEW)
+		return AR_WHY_NEW;
+	if (!d->dst)	/* of a root that a dry run does not make, this has been said before */
+		return is_root ? 0 : AR_WHY_NEW;
 	return attribute_why(d->rules, &d->src->self, &d->dst->self);
 }
 

@@ -358,8 +358,10 @@ int ar_folder_finish(struct ar_lane *lane, struct ar_pair *pair, int *op)
 		folder.umask = parent_fd < 0 ? lane->rules->umask
 					     : ar_folder_umask(lane, parent_fd);
 	}
-	/* a new one got its xattrs when it was made */
-	if (!(pair->self.why & AR_WHY_NEW) && (pair->self.why & (AR_WHY_XATTR | AR_WHY_ACL)))
+	/* any other new one got its xattrs when it was made */
+	if (ar_makes_root(pair) ? lane->rules->keep & (AR_KEEP_XATTRS | AR_KEEP_ACLS)
+				: !(pair->self.why & AR_WHY_NEW) &&
+					  (pair->self.why & (AR_WHY_XATTR | AR_WHY_ACL)))
 		err = open_source(lane, &folder, op);
 	if (!err && (err = sys_fstat(folder.dst_fd, &st)))
 		*op = AR_OP_STAT;

@@ -454,7 +454,8 @@ static bool has_planned(const struct ar_batch *batch, const struct ar_pair *pair
 static bool has_work(const struct ar_batch *batch, const struct ar_pair *pair)
 {
 	/* a mode that changes may hold the setgid bit, which directories below inherit */
-	return ar_makes_dir(pair) || (pair->self.why & AR_WHY_MODE) || has_planned(batch, pair);
+	return ar_makes_dir(pair) || (pair->self.why & (AR_WHY_MODE | AR_WHY_NEW)) ||
+	       has_planned(batch, pair);
 }
 
 /* a big file is for all lanes, when its directory is in place */
@@ -524,10 +525,12 @@ static void finish_folder(struct ar_lane *lane, struct ar_pair *pair)
 	do {
 		err = ar_folder_finish(lane, pair, &op);
 	} while (err && ar_try_again(lane, err, &tries));
-	if (err)
+	if (err) {
 		ar_change_failed(lane, &folder, NULL, err, op, 1);
-	else
-		pair->self.state = AR_STATE_DONE;
+		return;
+	}
+	pair->self.state = AR_STATE_DONE;
+	lane->tally.done_dirs += ar_makes_root(pair);
 }
 
 static int take_batch(struct ar_lane *lane, struct ar_batch *batch)

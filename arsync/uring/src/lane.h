@@ -172,6 +172,12 @@ static inline bool ar_makes_dir(const struct ar_pair *pair)
 	return (pair->flags & AR_PAIR_NEW) && !(pair->flags & (AR_PAIR_ROOT | AR_PAIR_NAMED));
 }
 
+/* the destination itself: the run has made it before it scanned anything */
+static inline bool ar_makes_root(const struct ar_pair *pair)
+{
+	return (pair->flags & AR_PAIR_ROOT) && (pair->self.why & AR_WHY_NEW);
+}
+
 static inline bool ar_is_big(const struct ar_page *page, const struct ar_change *change)
 {
 	return change->kind == AR_CHANGE_DATA &&

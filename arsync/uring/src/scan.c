@@ -24,6 +24,7 @@ int ar_scan_open(ar_root *src, ar_root *dst, uint32_t flags, ar_scan **out)
 	scan->src = src;
 	scan->dst = dst;
 	scan->flags = flags;
+	atomic_init(&scan->root_is_new, !dst || flags & AR_SCAN_NEW_ROOT);
 	pthread_mutex_init(&scan->lock, NULL);
 	*out = scan;
 	return 0;
@@ -171,6 +172,11 @@ static int open_and_list(struct scan_call *call, const struct task *task)
 		err = ar_dir_open_dest(call, dir, dir->pair_flags & AR_PAIR_SHALLOW);
 	else if (!err)
 		dir->pair_flags |= AR_PAIR_NEW;
+	if (!err && dir->pair_flags & AR_PAIR_ROOT) {
+		const bool is_new = atomic_exchange(&call->scan->root_is_new, false);
+
+		dir->pair_flags = (dir->pair_flags & ~AR_PAIR_NEW) | (is_new ? AR_PAIR_NEW : 0);
+	}
 	if (dir->self_is_given &&
 	    (call->scan->flags & AR_SCAN_DRY_RUN || !(dir->pair_flags & AR_PAIR_NEW)))
 		dir->pair_flags |= AR_PAIR_GIVEN;

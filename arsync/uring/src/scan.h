@@ -127,6 +127,7 @@ struct ar_scan {
 	const struct ar_rules *acl_rules;	/* of source ACLs, or NULL */
 	struct ar_filter_table **filters;
 	uint32_t filter_count, root_filter;
+	atomic_bool root_is_new;	/* until that has been said of it */
 	pthread_mutex_t lock;
 	struct ar_scratch *idle;
 };
