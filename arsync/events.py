@@ -24,6 +24,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
+from types import MappingProxyType
 from typing import Any, Final, Protocol
 
 from arsync.model import (
@@ -41,21 +42,24 @@ from arsync.model import (
 )
 from arsync.wording import failure_text, vanished_text, warning_text
 
-__all__ = ["SCHEMA", "EventWriter", "TextStream"]
+__all__ = ["SCHEMA", "TYPES", "EventWriter", "TextStream", "named"]
 
 SCHEMA: Final = 1
 
 _PROGRESS_S: Final = 0.1
 
-_TYPES: Final = {
-    stat.S_IFREG: "file",
-    stat.S_IFDIR: "directory",
-    stat.S_IFLNK: "symlink",
-    stat.S_IFBLK: "block_device",
-    stat.S_IFCHR: "character_device",
-    stat.S_IFIFO: "fifo",
-    stat.S_IFSOCK: "socket",
-}
+TYPES: Final[Mapping[int, str]] = MappingProxyType(
+    {
+        stat.S_IFREG: "file",
+        stat.S_IFDIR: "directory",
+        stat.S_IFLNK: "symlink",
+        stat.S_IFBLK: "block_device",
+        stat.S_IFCHR: "character_device",
+        stat.S_IFIFO: "fifo",
+        stat.S_IFSOCK: "socket",
+    }
+)
+"""What a type is called, by the bits of its mode."""
 
 _KINDS: Final = {int(kind): kind.name.lower() for kind in Kind}
 _STATES: Final = {int(state): state.name.lower() for state in State}
@@ -98,8 +102,8 @@ class EventWriter:
             options: a dataclass, as options.SyncOptions.
         """
         roots = {
-            "sources": [_named("path", path) for path in sources],
-            "destination": _named("path", destination),
+            "sources": [named("path", path) for path in sources],
+            "destination": named("path", destination),
         }
         self._write("start", {"version": version, **roots, "options": _plain(options)})
 
@@ -113,7 +117,7 @@ class EventWriter:
 
     def vanished(self, path: bytes, root: bytes = b"") -> None:
         """Write that a source entry went away before it was read, as an error without an errno."""
-        found = _named("path", path)
+        found = named("path", path)
         self._write("error", {**found, "op": "vanished", "message": vanished_text(path, root)})
 
     def warning(self, warning: RunWarning) -> None:
@@ -147,7 +151,7 @@ class EventWriter:
 _encode: Final = json.JSONEncoder(separators=(",", ":"), ensure_ascii=True).encode
 
 
-def _named(field: str, name: bytes) -> _Fields:
+def named(field: str, name: bytes) -> dict[str, Any]:
     """Return a name as text, and as base64 where the text is not what it is."""
     try:
         return {field: name.decode()}
@@ -157,16 +161,16 @@ def _named(field: str, name: bytes) -> _Fields:
 
 
 def _entry(change: Change) -> _Fields:
-    found = _named("path", change.path or b".")
+    found = named("path", change.path or b".")
     found["kind"] = _KINDS[change.kind]
-    found["type"] = _TYPES[stat.S_IFMT(change.mode)]
+    found["type"] = TYPES[stat.S_IFMT(change.mode)]
     found["reasons"] = [name for bit, name in _REASONS if change.why & bit]
     found["state"] = _STATES[change.state]
     found["bytes"] = change.done_bytes
     if change.method:
         found["method"] = _METHODS[change.method]
     if change.link:
-        found.update(_named("link", change.link))
+        found.update(named("link", change.link))
     if change.hash:
         found["xxh128"] = change.hash.hex()
     return found
@@ -174,8 +178,8 @@ def _entry(change: Change) -> _Fields:
 
 def _failure(failure: Failure) -> _Fields:
     return {
-        **_named("path", failure.path),
-        **(_named("root", failure.root) if failure.root else {}),
+        **named("path", failure.path),
+        **(named("root", failure.root) if failure.root else {}),
         "op": Op(failure.op).name.lower(),
         "errno": failure.errno,
         "errno_name": errno.errorcode.get(failure.errno, ""),
@@ -188,7 +192,7 @@ def _warning(warning: RunWarning) -> _Fields:
     return {
         "kind": warning.kind.value,
         "count": warning.count,
-        **_named("path", warning.first or b"."),
+        **named("path", warning.first or b"."),
         "errno": warning.errno,
         "message": warning_text(warning),
     }
@@ -209,7 +213,7 @@ def _report(report: Report) -> _Fields:
         "counts": _plain(report.counts),
         "failures": [_failure(failure) for failure in report.failures],
         "failure_count": report.failure_count,
-        "vanished": [_named("path", path) for path in report.vanished],
+        "vanished": [named("path", path) for path in report.vanished],
         "vanished_count": report.vanished_count,
         "warnings": [_warning(warning) for warning in report.warnings],
         "stopped": _plain(report.stopped),

@@ -230,7 +230,8 @@ want_test_packages() {
 missing_test_packages() {
     local packages=() wanted
     for wanted in rsync:rsync mkfs.ext4:e2fsprogs mkfs.xfs:xfsprogs mkfs.btrfs:btrfs-progs \
-        mkfs.vfat:dosfstools setfacl:acl setfattr:attr setcap:libcap2-bin xxhsum:xxhash; do
+        mkfs.vfat:dosfstools setfacl:acl setfattr:attr setcap:libcap2-bin xxhsum:xxhash \
+        bsdtar:libarchive-tools mtree:mtree-netbsd; do
         PATH=$PATH:/usr/sbin:/sbin command -v "${wanted%:*}" >/dev/null || packages+=("${wanted#*:}")
     done
     printf '%s' "${packages[*]}"

@@ -7,21 +7,18 @@ from __future__ import annotations
 
 import errno
 import os
-import textwrap
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 
 from arsync.doctor.examine import Doctor, Place
 from arsync.doctor.system import System
 from arsync.errors import escaped
+from arsync.labelled import Line, group
 from arsync.uring.methods import BIG_BYTES, Choice, method_name
 from arsync.uring.probe import OPERATIONS, Filesystem, Ring, operation_name, why_refused
 from arsync.uring.trials import Abilities, Answer, Trial, Way
 
 __all__ = ["render"]
 
-_LABEL_WIDTH = 14
-_NARROWEST = 40
 _TELLING_OPTIONS = ("ro", "nosuid", "nodev", "noexec", "noatime", "relatime", "strictatime", "sync")
 
 _ABILITIES = {
@@ -57,12 +54,6 @@ _GRANULES = {
 }
 
 
-@dataclass(frozen=True)
-class _Line:
-    label: str
-    text: str
-
-
 def render(doctor: Doctor, width: int = 80) -> str:
     """Return the picture as text that ends in a newline.
 
@@ -71,48 +62,30 @@ def render(doctor: Doctor, width: int = 80) -> str:
         width: columns of the terminal; less than 40 are taken as 40.
     """
     groups = [
-        _group("system", _system(doctor.system), width),
-        _group("io_uring", _ring(doctor), width),
-        *(_group(_heading(place), _place(place), width) for place in doctor.places),
-        _group("what arsync will use", _use(doctor), width),
+        group("system", _system(doctor.system), width),
+        group("io_uring", _ring(doctor), width),
+        *(group(_heading(place), _place(place), width) for place in doctor.places),
+        group("what arsync will use", _use(doctor), width),
     ]
     return "\n".join(groups)
-
-
-def _group(heading: str, lines: Iterable[_Line], width: int) -> str:
-    return heading + "\n" + "".join(_wrapped(line, max(width, _NARROWEST)) for line in lines)
-
-
-def _wrapped(line: _Line, width: int) -> str:
-    label = f"  {line.label:<{_LABEL_WIDTH}}"
-    return (
-        textwrap.fill(
-            line.text,
-            width,
-            initial_indent=label,
-            subsequent_indent=" " * len(label),
-            break_on_hyphens=False,
-        )
-        + "\n"
-    )
 
 
 # --------------------------------------------------------------------------------- the system
 
 
-def _system(system: System) -> list[_Line]:
+def _system(system: System) -> list[Line]:
     user = "root" if system.root else "an ordinary user"
     cores = "1 core" if system.cores == 1 else f"{system.cores} cores"
     lines = [
-        _Line("kernel", f"Linux {system.kernel} on {system.machine}, {cores}, run by {user}"),
-        _Line("memory", _memory(system)),
-        _Line("descriptors", _soft_and_hard(system.descriptors, str)),
-        _Line("memlock", _memlock(system)),
+        Line("kernel", f"Linux {system.kernel} on {system.machine}, {cores}, run by {user}"),
+        Line("memory", _memory(system)),
+        Line("descriptors", _soft_and_hard(system.descriptors, str)),
+        Line("memlock", _memlock(system)),
     ]
     if system.seccomp:
-        lines.append(_Line("seccomp", "a filter may forbid system calls"))
+        lines.append(Line("seccomp", "a filter may forbid system calls"))
     if system.container:
-        lines.append(_Line("container", f"likely: there is {system.container}"))
+        lines.append(Line("container", f"likely: there is {system.container}"))
     return lines
 
 
@@ -135,17 +108,17 @@ def _soft_and_hard(limits: tuple[int | None, int | None], form: Callable[[int], 
 # ----------------------------------------------------------------------------------- the ring
 
 
-def _ring(doctor: Doctor) -> list[_Line]:
+def _ring(doctor: Doctor) -> list[Line]:
     ring, system = doctor.ring, doctor.system
     if not ring.available:
         why = why_refused(ring.error, system.uring_disabled, system.seccomp)
-        return [_Line("refused", why)]
+        return [Line("refused", why)]
     return [
-        _Line("available", f"yes, with {', '.join(ring.flags) or 'none of the newer flags'}"),
-        _Line("queue depth", f"up to {ring.depth}"),
-        _Line("buffers", _buffers(ring)),
-        _Line("operations", _operations(ring)),
-        _Line("plain calls", f"no operation does {_join(doctor.plain_calls)}"),
+        Line("available", f"yes, with {', '.join(ring.flags) or 'none of the newer flags'}"),
+        Line("queue depth", f"up to {ring.depth}"),
+        Line("buffers", _buffers(ring)),
+        Line("operations", _operations(ring)),
+        Line("plain calls", f"no operation does {_join(doctor.plain_calls)}"),
     ]
 
 
@@ -169,14 +142,14 @@ def _heading(place: Place) -> str:
     return escaped(place.path)
 
 
-def _place(place: Place) -> list[_Line]:
-    lines = [_Line("examined", f"{escaped(place.examined)}, {place.note}")] if place.note else []
+def _place(place: Place) -> list[Line]:
+    lines = [Line("examined", f"{escaped(place.examined)}, {place.note}")] if place.note else []
     lines += [
-        _Line("filesystem", _filesystem(place.filesystem)),
-        _Line("free", _free(place.filesystem)),
+        Line("filesystem", _filesystem(place.filesystem)),
+        Line("free", _free(place.filesystem)),
     ]
     if place.untried:
-        return [*lines, _Line("abilities", place.untried), *_known_without_trying(place)]
+        return [*lines, Line("abilities", place.untried), *_known_without_trying(place)]
     return [*lines, *_abilities(place), *_ring_trials(place.trials)]
 
 
@@ -195,9 +168,9 @@ def _free(filesystem: Filesystem) -> str:
     return f"{space}; names up to {filesystem.name_max} bytes"
 
 
-def _abilities(place: Place) -> list[_Line]:
+def _abilities(place: Place) -> list[Line]:
     answers = {text: _answer(place.abilities, name) for name, text in _ABILITIES.items()}
-    lines = [_Line("has", _join(text for text, answer in answers.items() if answer.works))]
+    lines = [Line("has", _join(text for text, answer in answers.items() if answer.works))]
     lacking = [
         f"{text} ({answer.why})" if answer.why else text
         for text, answer in answers.items()
@@ -205,10 +178,10 @@ def _abilities(place: Place) -> list[_Line]:
     ]
     unknown = [f"{text} ({answer.why})" for text, answer in answers.items() if answer.works is None]
     if lacking:
-        lines.append(_Line("lacks", _join(lacking)))
+        lines.append(Line("lacks", _join(lacking)))
     if unknown:
-        lines.append(_Line("not known", _join(unknown)))
-    return [*lines, _Line("times", _times(place)), _Line("O_DIRECT", _direct(place.abilities))]
+        lines.append(Line("not known", _join(unknown)))
+    return [*lines, Line("times", _times(place)), Line("O_DIRECT", _direct(place.abilities))]
 
 
 def _answer(abilities: Abilities, name: str) -> Answer:
@@ -218,12 +191,12 @@ def _answer(abilities: Abilities, name: str) -> Answer:
     return answer
 
 
-def _known_without_trying(place: Place) -> list[_Line]:
+def _known_without_trying(place: Place) -> list[Line]:
     filesystem = place.filesystem
-    lines = [_Line("times", _birth(filesystem))]
+    lines = [Line("times", _birth(filesystem))]
     if filesystem.direct_known:
         alignment = max(filesystem.direct_memory_bytes, filesystem.direct_offset_bytes)
-        lines.append(_Line("O_DIRECT", f"in units of {alignment} bytes" if alignment else "no"))
+        lines.append(Line("O_DIRECT", f"in units of {alignment} bytes" if alignment else "no"))
     return lines
 
 
@@ -244,12 +217,12 @@ def _direct(abilities: Abilities) -> str:
     return f"no ({abilities.direct.why})"
 
 
-def _ring_trials(ring_trials: tuple[Trial, ...]) -> list[_Line]:
+def _ring_trials(ring_trials: tuple[Trial, ...]) -> list[Line]:
     lines = []
     for way, label in _WAYS.items():
         names = [_trial(trial) for trial in ring_trials if trial.way == way]
         if names:
-            lines.append(_Line(label, _join(names)))
+            lines.append(Line(label, _join(names)))
     return lines
 
 
@@ -266,20 +239,20 @@ def _trial(trial: Trial) -> str:
 # -------------------------------------------------------------------------------- conclusions
 
 
-def _use(doctor: Doctor) -> list[_Line]:
-    lines = [_Line("engine", f"{doctor.engine.name}: {doctor.engine.why}")]
+def _use(doctor: Doctor) -> list[Line]:
+    lines = [Line("engine", f"{doctor.engine.name}: {doctor.engine.why}")]
     if doctor.choice is None:
-        return [*lines, _Line("copying", "name SRC and DST to see how content would go")]
+        return [*lines, Line("copying", "name SRC and DST to see how content would go")]
     return [*lines, *_copying(doctor.choice)]
 
 
-def _copying(choice: Choice) -> list[_Line]:
+def _copying(choice: Choice) -> list[Line]:
     big = _size(BIG_BYTES)
     return [
-        _Line("reading", f"{choice.reading.method}: {choice.reading.why}"),
-        _Line("reflinks", f"{'tried first' if choice.reflink else 'no'}: {choice.reflink_why}"),
-        _Line(f"below {big}", f"{method_name(choice.small.method)}: {choice.small.why}"),
-        _Line("above", f"{method_name(choice.big.method)}: {choice.big.why}"),
+        Line("reading", f"{choice.reading.method}: {choice.reading.why}"),
+        Line("reflinks", f"{'tried first' if choice.reflink else 'no'}: {choice.reflink_why}"),
+        Line(f"below {big}", f"{method_name(choice.small.method)}: {choice.small.why}"),
+        Line("above", f"{method_name(choice.big.method)}: {choice.big.why}"),
     ]
 
 

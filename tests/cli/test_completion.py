@@ -34,6 +34,12 @@ COMPLETED = {
     "arsync doctor --js": ["doctor", "--json"],
     "arsync doctor sr": ["doctor", "src"],
     "arsync sync --queue-d": ["sync", "--queue-depth"],
+    "arsync mani": ["manifest"],
+    "arsync manifest sh": ["manifest", "show"],
+    "arsync manifest export --format=mt": ["manifest", "export", "--format=mtree"],
+    "arsync manifest show --state-dir sr": ["manifest", "show", "--state-dir", "src"],
+    "arsync manifest stat sr": ["manifest", "stat", "src"],
+    "arsync status --js": ["status", "--json"],
     "arsync help doct": ["help", "doctor"],
 }
 

@@ -17,6 +17,7 @@ ORDER = (
     "sizes",
     "modes",
     "owners",
+    "labelled",
     "wildcards",
     "patterns",
     "filters",
@@ -45,6 +46,7 @@ ORDER = (
     "progress",
     "report",
     "events",
+    "inventory",
     # L4
     "sync",
     "arsync",
