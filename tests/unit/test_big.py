@@ -26,7 +26,7 @@ from tests.kit.syncing import (
     running,
     single,
 )
-from tests.requirements import need_root
+from tests.requirements import need_filesystem, need_root
 
 MIB = 1 << 20
 TIB = 1 << 40
@@ -91,6 +91,34 @@ def test_holes(filesystems: Filesystems, engine: str, shape: str, inplace: bool)
         assert_hashed(ran.changes[b"f"], (src / "f").read_bytes())
         counts = ran.report.counts
         assert counts.done_bytes + counts.hole_bytes == counts.moved_bytes == SHAPES[shape].size
+
+
+@pytest.mark.parametrize("inplace", [False, True])
+@pytest.mark.parametrize("old", [None, b"old" * MIB])
+def test_a_hole_of_two_tebibytes(
+    filesystems: Filesystems, engine: str, inplace: bool, old: bytes | None
+) -> None:
+    """It is not read, also under --inplace: where nothing stood there is nothing to overwrite."""
+    need_filesystem("xfs")
+    with filesystems.mount("xfs").directory() as where:
+        src, dst = where / "src", where / "dst"
+        for place, name in ((src, "f"), (dst, "other" if old is None else "f")):
+            place.mkdir()
+            (place / name).write_bytes(old or b"")
+        with (src / "f").open("wb") as file:
+            for offset, data in ((TIB, b"middle"), (2 * TIB, b"end")):
+                file.seek(offset)
+                file.write(data)
+        began_s = time.monotonic()
+        ran = run(src, dst, engine=engine, inplace=inplace, reflink="never")
+        assert ran.code == 0
+        assert time.monotonic() - began_s < 60
+        assert os.stat(dst / "f").st_size == 2 * TIB + 3
+        assert os.stat(dst / "f").st_blocks * 512 < 20 * MIB
+        with (dst / "f").open("rb") as file:
+            for offset, data in ((0, bytes(4 * MIB)), (TIB, b"middle"), (2 * TIB, b"end")):
+                file.seek(offset)
+                assert file.read(len(data)) == data
 
 
 KINDS = ("ext4", "xfs", "btrfs", "tmpfs")

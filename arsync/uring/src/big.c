@@ -432,10 +432,10 @@ static int write_direct(struct pipeline *p, struct slot *slot)
 	return err;
 }
 
-/* where the source's next data (or its next hole) begins: at off or later, at end at the latest */
-static uint64_t next_extent(const struct ar_big *big, uint64_t off, int whence, uint64_t end)
+/* where a file's next data (or its next hole) begins: at off or later, at end at the latest */
+static uint64_t next_extent(int fd, uint64_t off, int whence, uint64_t end)
 {
-	off_t at = sys_seek(big->src_fd, (off_t)off, whence);
+	off_t at = sys_seek(fd, (off_t)off, whence);
 
 	if (at < 0 && at != -ENXIO)	/* a filesystem that cannot tell: all of it is data */
 		return whence == SEEK_DATA ? off : end;
@@ -453,8 +453,8 @@ static int write_extents(struct pipeline *p, const struct slot *slot)
 	int err = 0;
 
 	for (uint64_t off = slot->off, data, hole; off < end && !err; off = hole) {
-		data = next_extent(big, off, SEEK_DATA, end);
-		hole = data < end ? next_extent(big, data, SEEK_HOLE, end) : end;
+		data = next_extent(big->src_fd, off, SEEK_DATA, end);
+		hole = data < end ? next_extent(big->src_fd, data, SEEK_HOLE, end) : end;
 		if (data > off)
 			err = ar_write_holes(p->lane, big->dst_fd, slot->buf + (off - slot->off),
 					     data - off, off, big->in_place, &p->hole_bytes);
@@ -594,12 +594,20 @@ static void run_pipeline(struct pipeline *p)
 		reap(p);
 }
 
-/* a chunk that is nothing but a hole needs neither reading nor writing */
+static bool is_hole(int fd, uint64_t off, uint64_t len)
+{
+	return next_extent(fd, off, SEEK_DATA, off + len) == off + len;
+}
+
+/*
+ * A chunk that is nothing but a hole needs neither reading nor writing, unless old
+ * data stands there.
+ */
 static bool all_hole(struct ar_big *big, uint64_t off, uint64_t len)
 {
-	if (!(big->row.flags & AR_ROW_SPARSE) || big->in_place)
+	if (!(big->row.flags & AR_ROW_SPARSE) || !is_hole(big->src_fd, off, len))
 		return false;
-	return next_extent(big, off, SEEK_DATA, off + len) == off + len;
+	return !big->in_place || is_hole(big->dst_fd, off, len);
 }
 
 static uint8_t hash_of_hole[AR_HASH_BYTES];	/* of a whole chunk of zeros */
