@@ -294,6 +294,7 @@ class SyncOptions:
         report_unchanged: entries that need nothing are reported too (-ii, -vv).
         report_passed: entries that the update rules leave alone are reported too (--info=skip).
         filters: what is left out, from parse_filters.
+        prune_empty_dirs: -m, directories without anything but directories below them are left out.
         files_from: what of the only SRC is copied, from read_lines; None for all of it.
     """
 
@@ -309,6 +310,7 @@ class SyncOptions:
     report_unchanged: bool = False
     report_passed: bool = False
     filters: Filters = field(default_factory=Filters)
+    prune_empty_dirs: bool = False
     files_from: tuple[bytes, ...] | None = None
 
     def __post_init__(self) -> None:

@@ -15,11 +15,12 @@ from typing import Final
 
 from arsync.diff import diff
 from arsync.errors import InternalError
+from arsync.prune import Held, Pruner
 from arsync.uring.batch import Batch
 from arsync.uring.rules import Rules
 from arsync.uring.scanner import GiantDirectory, OutOfDescriptors, Scanner
 
-__all__ = ["Chain", "Named", "Start", "Walk", "Whole"]
+__all__ = ["Chain", "Named", "Receiver", "Start", "Walk", "Whole"]
 
 # Directories that one call takes at most; fewer while there are few, so that all threads have some.
 _TAKE_AT_MOST: Final = 128
@@ -88,14 +89,22 @@ class _Chains:
 
 
 @dataclass(frozen=True)
+class _Parent:
+    """Hold a scanned batch, and with -m what waits at each of its directories."""
+
+    batch: Batch
+    held: Sequence[Held | None]
+
+
+@dataclass(frozen=True)
 class _End:
-    parent: Batch
+    parent: _Parent
     start: Named
 
 
 @dataclass(frozen=True)
 class _Children:
-    parent: Batch
+    parent: _Parent
     first: int
     count: int
 
@@ -106,7 +115,8 @@ class _Children:
 
 @dataclass(frozen=True)
 class _Rest:
-    parent: Batch
+    parent: _Parent
+    pair: int
     giant: GiantDirectory
 
 
@@ -128,19 +138,22 @@ class Walk:
         starts: where to begin, one after the other.
         receive: gets each batch, from any of the walk's threads.
         threads: that will call `run`; each gets a share of what is known.
+        pruner: holds directories without entries back.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 (one argument a stage that it joins)
         self,
         scanner: Scanner,
         rules: Rules,
         starts: Sequence[Start],
         receive: Receiver,
         threads: int = 1,
+        pruner: Pruner | None = None,
     ) -> None:
         self._scanner = scanner
         self._rules = rules
         self._receive = receive
+        self._pruner = pruner
         self._changed = threading.Condition()
         chains = tuple(start for start in starts if isinstance(start, Chain))
         self._frontier: list[_Task] = [
@@ -236,64 +249,81 @@ class Walk:
         if isinstance(tasks[0], _Chains):
             self._scan_chains(tasks[0])
             return
-        batch, left = self._scan_one(tasks)
-        if batch.child_count:
-            left.append(_Children(batch, 0, batch.child_count))
+        scanned, left = self._scan_one(tasks)
+        if scanned.batch.child_count:
+            left.append(_Children(scanned, 0, scanned.batch.child_count))
         if left:
             self._push(left)
 
-    def _scan_one(self, tasks: Sequence[_Task]) -> tuple[Batch, list[_Task]]:
+    def _scan_one(self, tasks: Sequence[_Task]) -> tuple[_Parent, list[_Task]]:
         """Scan, compare and hand over one batch; return it and what is left of the tasks."""
         batch = Batch()
         left: list[_Task] = []
+        giants: list[tuple[int, GiantDirectory]] = []
+        above: list[Held | None] = []
         for task in tasks:
-            left += self._patiently(task, batch)
+            begin = batch.pair_count
+            rest, giant = self._patiently(task, batch)
+            left += rest
+            if giant:
+                giants.append((batch.pair_count - 1, giant))
+            if self._pruner:
+                above += _held_above(task, batch.pair_count - begin)
         diff(batch, self._rules)
-        parents = [one.parent for one in tasks if isinstance(one, _Children | _Rest | _End)]
+        parents = [one.parent.batch for one in tasks if isinstance(one, _Children | _Rest | _End)]
+        held: list[Held | None] = []
+        if self._pruner:
+            held, freed = self._pruner.hold(batch, above, parents)
+            parents += freed
+        scanned = _Parent(batch, held)
+        left += [_Rest(scanned, pair, giant) for pair, giant in giants]
         self._receive(batch, parents)
-        return batch, left
+        return scanned, left
 
     def _scan_chains(self, chains: _Chains) -> None:
         """Make the directories on the way, each of them once, and go on below them.
 
         In the order of their names only those on one way are held at a time.
         """
-        way: list[tuple[bytes, Batch | None]] = []
+        way: list[tuple[bytes, _Parent | None]] = []
         for chain in sorted(chains.chains, key=lambda chain: chain.above):
             del way[_common(way, chain.above) :]
             for name in chain.above[len(way) :]:
                 way.append((name, self._scan_link(way, name)))
             parent = way[-1][1]
             if parent:
-                self._push([_End(parent, replace(chain.end, path=parent.src_path()))])
+                end = replace(chain.end, path=parent.batch.src_path())
+                self._push([_End(parent, end)])
 
-    def _scan_link(self, way: Sequence[tuple[bytes, Batch | None]], name: bytes) -> Batch | None:
+    def _scan_link(
+        self, way: Sequence[tuple[bytes, _Parent | None]], name: bytes
+    ) -> _Parent | None:
         """Make the next directory on the way; None where the source has none there."""
         parent = way[-1][1] if way else None
         if (way and not parent) or self._stopped:
             return None
-        path = parent.src_path() if parent else b""
+        path = parent.batch.src_path() if parent else b""
         step = Named(path, (name,), follow=True, implied=True)
-        batch, _ = self._scan_one([_End(parent, step) if parent else step])
-        if not batch.child_count:
+        found, _ = self._scan_one([_End(parent, step) if parent else step])
+        if not found.batch.child_count:
             return None
-        batch.make_children_shallow()
-        return self._scan_one([_Children(batch, 0, 1)])[0]
+        found.batch.make_children_shallow()
+        return self._scan_one([_Children(found, 0, 1)])[0]
 
-    def _patiently(self, task: _Task, batch: Batch) -> list[_Task]:
+    def _patiently(self, task: _Task, batch: Batch) -> tuple[list[_Task], GiantDirectory | None]:
         """Fill the batch; where descriptors run out, wait for lanes to give some back.
 
-        Returns: what is left of the task.
+        Returns: what is left of the task; a directory of which another page comes.
         """
         while True:
             try:
                 return self._fill(task, batch)
             except OutOfDescriptors:
                 if self._stopped:
-                    return []
+                    return [], None
                 time.sleep(_SCARCE_PAUSE_S)
 
-    def _fill(self, task: _Task, batch: Batch) -> list[_Task]:
+    def _fill(self, task: _Task, batch: Batch) -> tuple[list[_Task], GiantDirectory | None]:
         giant: GiantDirectory | None = None
         left: list[_Task] = []
         if isinstance(task, _End):
@@ -310,17 +340,29 @@ class Walk:
             giant = self._scanner.scan_root(batch)
         elif isinstance(task, _Rest):
             if self._scanner.scan_more(batch, task.giant):
-                return [task]
+                return [task], None
             task.giant.close()
         elif isinstance(task, _Children):
-            done, giant = self._scanner.scan_children(batch, task.parent, task.first, task.count)
+            done, giant = self._scanner.scan_children(
+                batch, task.parent.batch, task.first, task.count
+            )
             if done < task.count:
                 left.append(task.after(done))
         else:
             raise InternalError(f"a {type(task).__name__} is scanned link by link")
-        if giant:
-            left.append(_Rest(batch, giant))
-        return left
+        return left, giant
+
+
+def _held_above(task: _Task, count: int) -> list[Held | None]:
+    """Return what waits above each of so many directories that a task has come to."""
+    if isinstance(task, _Children):
+        parent = task.parent
+        return [parent.held[parent.batch.child_pair(task.first + child)] for child in range(count)]
+    if isinstance(task, _Rest):
+        return [task.parent.held[task.pair]] * count
+    if isinstance(task, _End):
+        return [task.parent.held[0]] * count
+    return [None] * count
 
 
 def _wants_root(start: Start) -> bool:

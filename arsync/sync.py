@@ -33,15 +33,18 @@ from arsync.model import (
     sum_tallies,
 )
 from arsync.options import SyncOptions
+from arsync.patterns import Side as RuleSide
 from arsync.plan import Phase, Unit
+from arsync.prune import Pruner
 from arsync.refusal import refusal_text
 from arsync.report import ReportBuilder
 from arsync.roots import Target, Transfer, resolve
-from arsync.scan import Walk
+from arsync.scan import Receiver, Walk
 from arsync.settings import choose_run_engine, explain_refusal, find_granule_ns, make_settings
 from arsync.uring import Batch, Identity, Later, LaterKind, Rules, Tally
 from arsync.uring.executor import WritingRefused
 from arsync.uring.scanner import Root, Scanner, scan_flags
+from arsync.uring.selection import Matcher
 
 __all__ = ["Listener", "sync"]
 
@@ -244,12 +247,17 @@ class _Run:
             dirs = None if self._dry_run else stack.enter_context(Later(LaterKind.DIRS))
             if dst and not self._dry_run:
                 self._start_lanes(scanner.src, dst, rules, temp_dir_fd, stack)
+
+            def take_in(batch: Batch, parents: Sequence[Batch]) -> None:
+                self._take_in(batch, parents, dirs)
+
             walk = Walk(
                 scanner,
                 rules,
                 transfer.starts,
-                lambda batch, parents: self._take_in(batch, parents, dirs),
+                take_in,
                 self._engine.scan_threads,
+                self._make_pruner(transfer, take_in),
             )
             with self._timed("walk and copy"):
                 self._walk(walk)
@@ -259,6 +267,16 @@ class _Run:
                 if later and later.count:
                     with self._timed(phase.value):
                         self._run_phase(phase, later)
+
+    def _make_pruner(self, transfer: Transfer, receive: Receiver) -> Pruner | None:
+        if not self._options.prune_empty_dirs:
+            return None
+        matcher = Matcher(self._options.filters.entries, transfer.root)
+
+        def is_protected(path: bytes) -> bool:
+            return matcher.check(path, is_dir=True, side=RuleSide.RECEIVER) is False
+
+        return Pruner(receive, is_protected)
 
     def _start_lanes(
         self, src: Root, dst: Root, rules: Rules, temp_dir_fd: int, stack: ExitStack

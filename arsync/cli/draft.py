@@ -157,6 +157,7 @@ class Draft:
             report_unchanged=self._itemize() > 1 or self._name_level() > 1,
             report_passed=self._skip_level() > 0,
             filters=self._filters(),
+            prune_empty_dirs=bool(flags.get("prune_empty_dirs")),
             files_from=files_from,
         )
 

@@ -35,14 +35,14 @@ NOT_YET: Final = frozenset(
     fake-super force fuzzy i-d iconv ignore-errors
     ignore-missing-args implied-dirs
     insecure-links link-dest list-only max-alloc max-delete max-size min-size
-    msgs2stderr munge-links old-d old-dirs only-write-batch open-noatime outbuf prune-empty-dirs
+    msgs2stderr munge-links old-d old-dirs only-write-batch open-noatime outbuf
     qsort read-batch remote-option remove-sent-files remove-source-files sender server
     stderr stop-after stop-at suffix super time-limit timeout write-batch write-devices
     """.split()  # noqa: SIM905 (a list of 90 lines would hide the options below)
 )
 """Long names that rsync 3.5.0 has and arsync does not know yet."""
 
-NOT_YET_SHORT: Final = frozenset("8bcEMmNy")
+NOT_YET_SHORT: Final = frozenset("8bcEMNy")
 """And its letters."""
 
 
@@ -181,6 +181,7 @@ SELECTION: Final = (
         value=Value.REQUIRED,
         metavar="FILE",
     ),
+    flag("prune-empty-dirs", "m", Topic.SELECTION, "no directories without files below them"),
     flag("from0", "0", Topic.SELECTION, "lists, and files of rules, end their lines with a NUL"),
 )
 

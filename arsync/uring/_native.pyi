@@ -94,6 +94,10 @@ class _Lib:
     AR_PAIR_FOLLOW: int
     AR_PAIR_IMPLIED: int
     AR_PAIR_GIVEN: int
+    AR_PAIR_HELD: int
+    AR_PRUNE_FULL: int
+    AR_PRUNE_BARE: int
+    AR_PRUNE_NEITHER: int
     AR_CHILD_ASK: int
     AR_FILTER_INCLUDE: int
     AR_FILTER_NEGATE: int
@@ -270,6 +274,8 @@ class _Lib:
         out: CData,
         /,
     ) -> int: ...
+    def ar_prune_look(self, batch: CData, found: CData, /) -> None: ...
+    def ar_prune_hold(self, batch: CData, pair: int, out: CData, /) -> int: ...
     def ar_filter_check(
         self, table: CData, path: bytes, path_len: int, is_dir: bool, asked: int, /
     ) -> int: ...

@@ -7,6 +7,7 @@ Python object a file costs as much as the whole scan of it.
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Iterator
 from dataclasses import dataclass
 from struct import Struct
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from arsync.uring._native import CData
     from arsync.uring.rules import Rules
 
-__all__ = ["Batch", "Tally"]
+__all__ = ["Batch", "Pruned", "Tally"]
 
 _PAGE: Final = Struct("<8IQ")
 """Flags to dev of `struct ar_page`; its own row follows, then the rows."""
@@ -95,6 +96,14 @@ class _Page:
         return self.path + b"/" + name if self.path else name
 
 
+class Pruned(enum.IntEnum):
+    """Say what a directory, or a page of one, has in it (AR_PRUNE_*)."""
+
+    FULL = 0
+    BARE = 1
+    NEITHER = 2
+
+
 class Batch:
     """Hold one batch of directories, the unit that goes from stage to stage.
 
@@ -140,6 +149,30 @@ class Batch:
         """Say which filter table is in force in a child directory."""
         self.raw.children[child].filter = table
         self.raw.children[child].flags &= ~lib.AR_CHILD_ASK
+
+    def child_pair(self, child: int) -> int:
+        """Return which of the directories holds a child directory."""
+        return int(self.raw.children[child].pair)
+
+    def look_for_entries(self) -> list[Pruned]:
+        """Return of each directory whether anything but directories is in it."""
+        found = ffi.new("uint8_t[]", max(1, self.pair_count))
+        lib.ar_prune_look(self.raw, found)
+        return [Pruned(one) for one in found[0 : self.pair_count]]
+
+    def take_directory(self, pair: int) -> Batch:
+        """Move what is to be done for a directory itself into a batch of its own.
+
+        Raises: OutOfMemoryError.
+        """
+        alone = Batch()
+        if lib.ar_prune_hold(self.raw, pair, alone.raw):
+            raise OutOfMemoryError("out of memory for a directory that waits for entries")
+        return alone
+
+    def path(self, pair: int) -> bytes:
+        """Return the path of one of the directories as people know it."""
+        return self.src_path(pair).replace(b"\0", b"")
 
     def src_path(self, pair: int = 0) -> bytes:
         """Return the path of one of the directories, where a link's component ends in NUL."""
@@ -256,7 +289,7 @@ def _unpacked(layout: Struct, array: CData, count: int) -> Iterator[tuple[int, .
 
 
 def _shows_itself(page: _Page, pair_flags: int) -> bool:
-    hidden = pair_flags & (lib.AR_PAIR_NAMED | lib.AR_PAIR_FINISH)
+    hidden = pair_flags & (lib.AR_PAIR_NAMED | lib.AR_PAIR_FINISH | lib.AR_PAIR_HELD)
     return bool(page.flags & lib.AR_PAGE_FIRST) and not hidden
 
 

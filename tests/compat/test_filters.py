@@ -46,7 +46,9 @@ OPTIONS = st.one_of(
     MERGES.map(lambda rule: [f"--filter={rule}"]),
     PATTERNS.map(lambda pattern: [f"--exclude={pattern}"]),
     PATTERNS.map(lambda pattern: [f"--include={pattern}"]),
-    st.sampled_from([["-F"], ["-FF"], ["-C"], ["--filter=!"], ["--filter=-C"], ["--exclude=- a"]]),
+    st.sampled_from(
+        [["-F"], ["-FF"], ["-C"], ["-m"], ["--filter=!"], ["--filter=-C"], ["--exclude=- a"]]
+    ),
 )
 
 

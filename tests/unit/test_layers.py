@@ -29,6 +29,7 @@ ORDER = (
     "manifest",
     # L2
     "diff",
+    "prune",
     "scan",
     "filelist",
     "roots",

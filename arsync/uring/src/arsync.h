@@ -159,6 +159,7 @@ struct ar_change {
 #define AR_PAIR_FOLLOW 128	/* names that are links to directories stand for those */
 #define AR_PAIR_IMPLIED 256	/* named by -R as a directory on the way: no rule hides it */
 #define AR_PAIR_GIVEN 512	/* its own attributes are an earlier source's, and have been compared */
+#define AR_PAIR_HELD 4096	/* its own change is elsewhere: it waits for entries (-m) */
 
 struct ar_pair {		/* one directory, or one page of it, on both sides */
 	uint64_t src_page;	/* offset in batch->src */
@@ -445,6 +446,15 @@ int ar_scan_more(ar_scan *scan, ar_dir *dir, struct ar_batch *out);
 void ar_dir_close(ar_dir *dir);
 
 int ar_diff(struct ar_batch *batch, const struct ar_rules *rules);
+
+#define AR_PRUNE_FULL 0		/* something that is no directory is in it */
+#define AR_PRUNE_BARE 1
+#define AR_PRUNE_NEITHER 2	/* no directory of ours, or not its first page, and nothing in it */
+
+/* what each pair of a diffed batch is; found has room for all */
+void ar_prune_look(const struct ar_batch *batch, uint8_t *found);
+/* moves the pair's own change to out, which is empty; what is left is AR_PAIR_HELD */
+int ar_prune_hold(struct ar_batch *batch, uint32_t pair, struct ar_batch *out);
 
 struct ar_want {		/* the attributes that a destination entry shall have */
 	uint32_t mode;		/* permission bits, 07777 */

@@ -72,7 +72,7 @@ int ar_later_folder(struct ar_later *later, const struct ar_batch *batch,
  */
 static bool needs_finish(const struct ar_page *page, const struct ar_pair *pair)
 {
-	if ((pair->flags & AR_PAIR_NAMED) || !(page->flags & AR_PAGE_FIRST))
+	if ((pair->flags & (AR_PAIR_NAMED | AR_PAIR_HELD)) || !(page->flags & AR_PAGE_FIRST))
 		return false;
 	return (pair->flags & AR_PAIR_TOUCHED) || pair->self.kind ||
 	       !(page->flags & AR_PAGE_LAST);
