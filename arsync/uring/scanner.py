@@ -231,6 +231,7 @@ def scan_flags(options: SyncOptions, *, as_root: bool, new_root: bool = False) -
         lib.AR_SCAN_RECURSE: preserve.recursive,
         lib.AR_SCAN_DRY_RUN: options.write.dry_run,
         lib.AR_SCAN_NEW_ROOT: new_root,
+        lib.AR_SCAN_OLD_MODES: not preserve.perms,
     }
     return sum(bit for bit, is_wanted in wanted.items() if is_wanted)
 

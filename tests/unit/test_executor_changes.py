@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
 from arsync.model import ChangeFlag, Op, ProblemKind, WarningKind
+from arsync.options import ARCHIVE, SyncOptions
 from arsync.uring.faults import paused_at
-from tests.kit import File, Pattern, Tree, assert_same, make
+from arsync.uring.scanner import scan_flags
+from tests.kit import File, HardLink, Pattern, Tree, assert_same, make
+from tests.kit.scanning import Scanner
 from tests.kit.syncing import Ran, assert_hashed, run, running, single
+from tests.requirements import need_root
 
 MIB = 1 << 20
 BUFFER = 64 << 10
 SMALL = 3 * BUFFER
 BIG = 33 * MIB
 NS = 1_700_000_000_123_456_789
+NO_PERMS = replace(ARCHIVE, perms=False)
 
 SIZES = pytest.mark.parametrize("size", [SMALL, BIG], ids=["small", "big"])
 OP_OF = {"read_write": Op.READ, "copy_file_range": Op.COPY_RANGE, "splice": Op.SPLICE}
@@ -246,3 +253,36 @@ def test_a_destination_directory_that_appears_meanwhile(tmp_path: Path, engine: 
         "g": b"g",
         "h": b"h",
     }
+
+
+def test_a_mode_that_chown_has_cut_is_never_seen(tmp_path: Path, engine: str) -> None:
+    """Without -p the mode of another name of the inode is the one from before the chown."""
+    need_root()
+    make(Tree({"a": File(b"x", mtime_ns=NS)}), tmp_path / "src")
+    make(Tree({"a": File(b"x", mtime_ns=NS), "b": HardLink("a")}), tmp_path / "dst")
+    os.chown(tmp_path / "src/a", 65534, 65534)
+    os.chmod(tmp_path / "dst/a", 0o4755)
+    modes: list[int] = []
+
+    def look() -> None:
+        flags = scan_flags(SyncOptions(preserve=NO_PERMS), as_root=True)
+        make(Tree({"b": File(b"x")}), tmp_path / "other")
+        with Scanner(tmp_path / "other", tmp_path / "dst", flags) as scanner:
+            page = scanner.root()[0].pair.dst
+            assert page is not None
+            modes.append(page.row(b"b").mode)
+
+    looking = Thread(target=look)
+    with (
+        paused_at(Op.CHMOD) as pause,
+        running(tmp_path / "src", tmp_path / "dst", NO_PERMS, **single(engine)),
+    ):
+        pause.wait()
+        assert (tmp_path / "dst/b").stat().st_mode & 0o7777 == 0o755
+        looking.start()
+        looking.join(0.3)
+        pause.resume()
+    looking.join()
+    assert [mode & 0o7777 for mode in modes] == [0o4755]
+    after = (tmp_path / "dst/b").stat()
+    assert (after.st_uid, after.st_mode & 0o7777) == (65534, 0o4755)

@@ -10,6 +10,8 @@
 
 #include "lane.h"
 
+pthread_mutex_t ar_mode_lock = PTHREAD_MUTEX_INITIALIZER;
+
 /* two lists and two values, each as long as the kernel allows */
 #define AR_XATTR_SPACE (2 * XATTR_LIST_MAX + 2 * XATTR_SIZE_MAX)
 
@@ -258,10 +260,34 @@ static int apply_times(struct ar_lane *lane, const struct attr_target *at,
 	return judge(lane, at, AR_OP_UTIMES, set_times(at, times), op);
 }
 
+static int apply_owner_and_mode(struct ar_lane *lane, const struct attr_target *at,
+				const struct ar_row *row, const struct ar_want *want,
+				const struct stat *now, int *op)
+{
+	bool mode_moved = false;
+	int err = apply_owner(lane, at, want, now, &mode_moved, op);
+
+	if (!err)
+		err = apply_extended(lane, at, row, &mode_moved, op);
+	mode_t mode = want->mode;
+	if (at->fresh && S_ISDIR(row->mode) && !(lane->rules->keep & AR_KEEP_PERMS))
+		mode |= now->st_mode & S_ISGID;	/* as it came from the parent */
+	if (!err && want->set_mode && !S_ISLNK(row->mode) &&
+	    (mode_moved || (now->st_mode & 07777) != mode))
+		err = judge(lane, at, AR_OP_CHMOD, set_mode(at, mode), op);
+	return err;
+}
+
+/* whether the scan may see another name of it while chown has taken a part of its mode away */
+static bool is_seen_elsewhere(const struct ar_lane *lane, const struct stat *now)
+{
+	return !(lane->rules->keep & AR_KEEP_PERMS) && now->st_nlink > 1 &&
+	       !S_ISDIR(now->st_mode);
+}
+
 int ar_attr_apply(struct ar_lane *lane, const struct attr_target *at, const struct ar_row *row,
 		  const struct ar_want *want, int *op)
 {
-	bool mode_moved = false;
 	struct stat now;
 	int err = stat_target(at, &now);
 
@@ -269,15 +295,12 @@ int ar_attr_apply(struct ar_lane *lane, const struct attr_target *at, const stru
 		*op = AR_OP_STAT;
 		return err;
 	}
-	err = apply_owner(lane, at, want, &now, &mode_moved, op);
-	if (!err)
-		err = apply_extended(lane, at, row, &mode_moved, op);
-	mode_t mode = want->mode;
-	if (at->fresh && S_ISDIR(row->mode) && !(lane->rules->keep & AR_KEEP_PERMS))
-		mode |= now.st_mode & S_ISGID;	/* as it came from the parent */
-	if (!err && want->set_mode && !S_ISLNK(row->mode) &&
-	    (mode_moved || (now.st_mode & 07777) != mode))
-		err = judge(lane, at, AR_OP_CHMOD, set_mode(at, mode), op);
+	const bool is_locked = is_seen_elsewhere(lane, &now);
+	if (is_locked)
+		pthread_mutex_lock(&ar_mode_lock);
+	err = apply_owner_and_mode(lane, at, row, want, &now, op);
+	if (is_locked)
+		pthread_mutex_unlock(&ar_mode_lock);
 	if (!err)
 		err = apply_times(lane, at, row, want, &now, op);
 	return err;

@@ -13,6 +13,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -170,6 +171,15 @@ int ar_compare_mtimes(const struct ar_rules *rules, int64_t a_s, uint32_t a_n, i
 		      uint32_t b_n);
 /* index of the row with this name, AR_NONE if there is none; page may be NULL */
 uint32_t ar_page_find(const struct ar_page *page, const char *name, size_t len);
+
+/* ------------------------------------------------------------------ attr.c */
+
+/*
+ * Held from a chown, which takes setuid and setgid away, to the chmod that gives them
+ * back, where the inode has further names and modes are not kept: the mode that the
+ * scan sees of such a name is then the one that it shall have.
+ */
+extern pthread_mutex_t ar_mode_lock;
 
 /* ----------------------------------------------------------------- xattr.c */
 

@@ -318,12 +318,26 @@ static bool is_listed(struct ar_side *side, const char *name, uint16_t len)
 	return false;
 }
 
+/* see ar_mode_lock */
+static int dest_stat(struct scan_call *call, int fd, const char *name, struct statx *stx)
+{
+	int err = ar_scan_statx(call, fd, name, AT_SYMLINK_NOFOLLOW, stx);
+
+	if (err || !(call->scan->flags & AR_SCAN_OLD_MODES) || stx->stx_nlink < 2 ||
+	    S_ISDIR(stx->stx_mode))
+		return err;
+	pthread_mutex_lock(&ar_mode_lock);
+	err = ar_scan_statx(call, fd, name, AT_SYMLINK_NOFOLLOW, stx);
+	pthread_mutex_unlock(&ar_mode_lock);
+	return err;
+}
+
 static int dest_row(struct scan_call *call, struct ar_side *side, struct writer *w,
 		    const struct ar_row *src, const char *name, uint32_t src_index)
 {
 	struct ar_row row = { .name_len = src->name_len };
 	struct statx stx;
-	int err = ar_scan_statx(call, side->fd, name, AT_SYMLINK_NOFOLLOW, &stx);
+	int err = dest_stat(call, side->fd, name, &stx);
 
 	if (err == -ENOENT)
 		return 0;
