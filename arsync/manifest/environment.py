@@ -23,7 +23,6 @@ __all__ = [
     "MAP_BYTES",
     "MapFull",
     "entries_of",
-    "keys_of",
     "open_environment",
     "present_in",
     "reserve",
@@ -142,12 +141,6 @@ def starting_with(cursor: Any, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
 def entries_of(txn: lmdb.Transaction, database: Any) -> Iterator[tuple[bytes, bytes]]:
     """Yield all entries in the order of their keys."""
     return cast("Iterator[tuple[bytes, bytes]]", iter(txn.cursor(database)))
-
-
-def keys_of(txn: lmdb.Transaction, database: Any) -> Iterator[bytes]:
-    """Yield all keys in their order; values are not looked at."""
-    cursor = txn.cursor(database)
-    return cast("Iterator[bytes]", cursor.iternext(keys=True, values=False))
 
 
 def value_of(txn: lmdb.Transaction, database: Any, key: bytes) -> bytes | None:

@@ -33,7 +33,7 @@ from arsync.manifest.environment import (
 )
 from arsync.manifest.format import Place, damage
 from arsync.manifest.records import PAGE_KEY, ROOT, check_ends
-from arsync.manifest.walk import walk
+from arsync.manifest.walk import skim, walk_shared
 
 __all__ = ["Reader", "Recorded"]
 
@@ -70,8 +70,8 @@ class Reader(Contents):
             if not data.exists() or not data.stat().st_size:
                 raise _nothing(directory)
             # A run that holds it has seen to that itself, before it began to write.
-            if self.lock.is_left or not health.is_whole(data):
-                health.survives(partial(walk, directory, shared=True))
+            is_doubtful = self.lock.is_left or not health.is_whole(data)
+            health.survives(partial(walk_shared if is_doubtful else skim, directory))
             with suppress(OSError):  # on a disk that is mounted read-only no run can write either
                 reserve(directory / "lock.mdb")
             self._env = open_environment(directory, MAP_BYTES, readonly=True, shared=True)

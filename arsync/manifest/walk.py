@@ -5,6 +5,7 @@ Owns the rules between entries; those of one page are the C's.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,6 @@ from arsync.manifest.environment import (
     DATABASES,
     MAP_BYTES,
     entries_of,
-    keys_of,
     open_environment,
     present_in,
     told,
@@ -26,16 +26,34 @@ from arsync.manifest.records import PAGE_KEY, ROOT, check_chain, id_of, unseal
 from arsync.model import PageFlag
 from arsync.uring.records import are_sound
 
-__all__ = ["walk"]
+__all__ = ["skim", "walk", "walk_shared"]
 
 
-def walk(path: Path, *, shared: bool = False) -> None:
+def walk(path: Path) -> None:
     """Check every entry of every database; memory grows with the number of directories.
 
-    Args:
-        shared: a run may be writing meanwhile.
     Raises: ManifestCorruptError; the process may die of SIGBUS, SIGSEGV or SIGABRT.
     """
+    _look(path, _check_contents, shared=False)
+
+
+def walk_shared(path: Path) -> None:
+    """Check every entry, as `walk` does, while a run may be writing."""
+    _look(path, _check_contents, shared=True)
+
+
+def skim(path: Path) -> None:
+    """Reach and read every entry, while a run may be writing, and do not look at what it says.
+
+    Raises: as `walk`, from which it differs by taking a few seconds for 10^7 rows.
+    """
+    _look(path, _check_nothing, shared=True)
+
+
+_Check = Callable[[lmdb.Transaction, dict[str, Any]], None]
+
+
+def _look(path: Path, check: _Check, *, shared: bool) -> None:
     with told(path):
         env = open_environment(path, MAP_BYTES, readonly=True, shared=shared)
         present = present_in(env)
@@ -45,25 +63,33 @@ def walk(path: Path, *, shared: bool = False) -> None:
             raise damage("a database is missing")
         databases = {name: env.open_db(name.encode(), create=False) for name in DATABASES}
         with env.begin() as txn:
-            _check_counts(txn, databases)
-            for name in ("meta", "trees", "runs"):
-                for key, stored in entries_of(txn, databases[name]):
-                    unseal(name, key, stored)
-            ids = _check_directories(txn, databases)
-            _check_pages(txn, databases["pages"], ids)
+            _check_entries(txn, databases)
+            check(txn, databases)
         env.close()
 
 
-def _check_counts(txn: lmdb.Transaction, databases: dict[str, Any]) -> None:
+def _check_entries(txn: lmdb.Transaction, databases: dict[str, Any]) -> None:
     for name, database in databases.items():
         before, count = b"", 0
-        for key in keys_of(txn, database):
+        for key, _ in entries_of(txn, database):
             if key <= before:
                 raise damage(f"entries of '{name}' are out of order")
             before = key
             count += 1
         if count != txn.stat(database)["entries"]:
             raise damage(f"entries of '{name}' are missing")
+
+
+def _check_nothing(_txn: lmdb.Transaction, _databases: dict[str, Any]) -> None:
+    """Find that an entry can be read enough."""
+
+
+def _check_contents(txn: lmdb.Transaction, databases: dict[str, Any]) -> None:
+    for name in ("meta", "trees", "runs"):
+        for key, stored in entries_of(txn, databases[name]):
+            unseal(name, key, stored)
+    ids = _check_directories(txn, databases)
+    _check_pages(txn, databases["pages"], ids)
 
 
 def _check_directories(txn: lmdb.Transaction, databases: dict[str, Any]) -> set[int]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import fcntl
 import os
+import random
 import subprocess
 import sys
+import tracemalloc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -15,7 +17,7 @@ import pytest
 
 from arsync.errors import ManifestCorruptError, ManifestError, SelectionError
 from arsync.manifest import lock
-from arsync.manifest.format import Place
+from arsync.manifest.format import Page, Place
 from arsync.manifest.reader import Reader
 from arsync.manifest.records import seal
 from arsync.manifest.store import Group, Store
@@ -47,13 +49,13 @@ def page_bytes(directory: int, rows: int = 3) -> bytes:
     return simple_page(rows).encode(Place(0, directory))
 
 
-def fill(path: Path) -> list[int]:
+def fill(path: Path, rows: int = 3) -> list[int]:
     """Record b, a and a/c below the root; return the ids of all four."""
     with Store(path, DST) as store:
         b, a = store.make_directories([(1, b"b"), (1, b"a")])
         (c,) = store.make_directories([(a, b"c")])
         ids = [1, b, a, c]
-        store.commit(Group(pages=[(0, one, [(b"", page_bytes(one))]) for one in ids]))
+        store.commit(Group(pages=[(0, one, [(b"", page_bytes(one, rows))]) for one in ids]))
     return ids
 
 
@@ -237,3 +239,102 @@ def test_a_newer_format_is_refused(tmp_path: Path) -> None:
         store._write(lambda txn: txn.put(b"format", value, db=store._databases["meta"]))
     with pytest.raises(ManifestError, match="its format is 2"):
         Reader(tmp_path)
+
+
+def verdict_on(path: Path) -> str:
+    """Say what a reader in a process of its own makes of the store of `fill`."""
+    read_fd, write_fd = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+            os.write(write_fd, judge(path).encode())
+        finally:
+            os._exit(0)
+    os.close(write_fd)
+    with os.fdopen(read_fd) as pipe:
+        said = pipe.read()
+    _, status = os.waitpid(pid, 0)
+    return f"signal {os.WTERMSIG(status)}" if os.WIFSIGNALED(status) else said or "failed"
+
+
+def judge(path: Path) -> str:
+    """Read everything; "less" says that only some of it was found, unchanged."""
+    whole = [(b"", 1), (b"a", 3), (b"a/c", 4), (b"b", 2)]
+    expected = [(where, page_bytes(one, 400)) for where, one in whole]
+    try:
+        with Reader(path) as reader:
+            found = [(one.path, one.data) for one in reader.tree(0)]
+            for page in reader.tree(0):
+                Page.decode(page.data, page.place)
+    except ManifestError:
+        return "error"
+    if found == expected:
+        return "right"
+    return "less" if set(found) < set(expected) else "wrong"
+
+
+def test_damage_of_a_clean_store_kills_no_reader(tmp_path: Path) -> None:
+    """A child reads every entry first: of 150 damaged pages none is a signal or a wrong answer."""
+    fill(tmp_path / "whole", rows=400)
+    data = (tmp_path / "whole" / "data.mdb").read_bytes()
+    assert verdict_on(tmp_path / "whole") == "right"
+    chance = random.Random(4711)
+    said = []
+    for index in range(150):
+        damaged = bytearray(data)
+        start = chance.randrange(len(data) // 4096) * 4096
+        if index % 3 == 0:
+            damaged[start : start + 4096] = chance.randbytes(4096)
+        elif index % 3 == 1:
+            damaged[start : start + 4096] = bytes(4096)
+        else:
+            for _ in range(3):
+                damaged[start + chance.randrange(4096)] ^= 1 << chance.randrange(8)
+        copy = tmp_path / f"{index}"
+        copy.mkdir()
+        (copy / "data.mdb").write_bytes(damaged)
+        said.append(verdict_on(copy))
+    assert set(said) <= {"error", "right", "less"}
+    assert said.count("error") > 30
+    assert said.count("less") < 5
+
+
+def test_memory_does_not_grow_with_what_is_recorded(tmp_path: Path) -> None:
+    """A tree is read a page at a time, a flat directory too."""
+    peaks = []
+    for count in (2, 40):
+        path = tmp_path / f"{count}"
+        with Store(path, DST) as store:
+            ids = store.make_directories([(1, b"d%03d" % number) for number in range(count)])
+            pages = [(0, one, [(b"", page_bytes(one, 1000))]) for one in (1, *ids)]
+            pages += [(1, 1, flat_directory(count))]
+            store.commit(Group(pages=pages))
+        with Reader(path) as reader:
+            tracemalloc.start()
+            assert sum(1 for tree in (0, 1) for _ in reader.tree(tree)) == 2 * count + 1
+            peaks.append(tracemalloc.get_traced_memory()[1])
+            tracemalloc.stop()
+    assert peaks[1] < 1.5 * peaks[0]
+
+
+def flat_directory(count: int) -> list[tuple[bytes, bytes]]:
+    """Return the pages of one directory of source 1, 1,000 entries each."""
+    whole = simple_page(1000)
+    pages = []
+    for number in range(count):
+        start = 0 if number == 0 else 1
+        names = tuple(name and b"%03d-%b" % (number, name) for name in whole.names[start:])
+        page = replace(
+            whole,
+            flags=PageFlag.FIRST * (number == 0) | PageFlag.LAST * (number == count - 1),
+            names=names,
+            targets=whole.targets[start:],
+            seen={name: values[start:] for name, values in whole.seen.items()},
+            states=whole.states[start:],
+            hashes=whole.hashes[start:],
+            verified=whole.verified[start:],
+        )
+        first = names[0] if start else b""
+        pages.append((first, page.encode(Place(1, 1, first))))
+    return pages
