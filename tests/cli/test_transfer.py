@@ -142,6 +142,21 @@ def test_devices_are_counted_apart_as_rsyncs(where: Path) -> None:
     assert b"dev: 2, special: 1" in ours[0]
 
 
+@pytest.mark.parametrize("words", ["src/", "src", "-n src/", "-n src", "-r src/a src/", "src/a"])
+def test_a_new_destination_is_one_of_the_created_directories(where: Path, words: str) -> None:
+    """Where SRC stands for it; it is there by the time that it is compared."""
+    need_rsync()
+    args = ["-a", "--stats", *words.split()]
+    ours, theirs = (
+        [line for line in ran.stdout.splitlines() if b"created files" in line]
+        for ran in (
+            run_arsync([*args, "dst"], cwd=where),
+            run_rsync([*args, "dst2"], cwd=where),
+        )
+    )
+    assert ours == theirs
+
+
 @pytest.mark.parametrize("existing", [False, True])
 def test_a_long_directory_is_one_directory(where: Path, existing: bool) -> None:
     """It is read in pages of 1,024 names, which nobody is to count."""
