@@ -113,6 +113,10 @@ def passed_line(change: Change, level: int = 1) -> str:
     name = escape_name(change.path)
     if change.why & Why.NEWER:
         return f"{name} is newer"
+    if change.why & Why.LARGE:
+        return f"{name} is over max-size"
+    if change.why & Why.SMALL:
+        return f"{name} is under min-size"
     if change.why & Why.EXISTS:
         return f"{name} exists{_difference(change.why) if level > 1 else ''}"
     what = "directory" if change.mode & _TYPE_MASK == stat.S_IFDIR else "file"

@@ -73,6 +73,8 @@ class Why(enum.IntFlag):
     NEWER = 65536
     EXISTS = 131072
     RACY = 262144
+    LARGE = 1048576
+    SMALL = 2097152
 
 
 class Keep(enum.IntFlag):

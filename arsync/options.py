@@ -39,6 +39,7 @@ ReflinkPolicy = Literal["auto", "always", "never"]
 KIB: Final = 1024
 MIB: Final = 1024 * KIB
 GIB: Final = 1024 * MIB
+LARGEST_SIZE: Final = 2**63 - 1
 
 RANGES: Final[Mapping[str, tuple[int, int]]] = MappingProxyType(
     {
@@ -51,6 +52,8 @@ RANGES: Final[Mapping[str, tuple[int, int]]] = MappingProxyType(
         "one_file_system": (0, 2),
         "bwlimit_bytes": (0, 2**63 - 1),
         "modify_window": (-1, 2**31 - 1),
+        "min_size": (0, LARGEST_SIZE),
+        "max_size": (0, LARGEST_SIZE),
         "human_readable": (0, 3),
         "itemize": (0, 2),
         "name_level": (0, 2),
@@ -72,6 +75,8 @@ OPTION_OF: Final[Mapping[str, str]] = MappingProxyType(
         "one_file_system": "--one-file-system",
         "bwlimit_bytes": "--bwlimit",
         "modify_window": "--modify-window",
+        "min_size": "--min-size",
+        "max_size": "--max-size",
         "human_readable": "--human-readable",
         "itemize": "--itemize-changes",
         "name_level": "--info=name",
@@ -174,6 +179,7 @@ class UpdatePolicy:
         ignore_existing: what DST has stays as it is; only its directories are entered.
         modify_window: mtimes that differ by so many seconds are equal; 0 compares whole seconds,
             -1 nanoseconds, None as finely as both filesystems keep them.
+        min_size, max_size: regular files that are smaller or larger are left alone.
     """
 
     update: bool = False
@@ -182,13 +188,16 @@ class UpdatePolicy:
     existing: bool = False
     ignore_existing: bool = False
     modify_window: int | None = None
+    min_size: int = 0
+    max_size: int = LARGEST_SIZE
 
     def __post_init__(self) -> None:
-        """Check the window.
+        """Check the window and the sizes.
 
         Raises: UsageError that names the option.
         """
-        _check_range("modify_window", self.modify_window)
+        for name in ("modify_window", "min_size", "max_size"):
+            _check_range(name, getattr(self, name))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,7 @@ from arsync.cli.draft import Draft
 from arsync.cli.option import Option, Topic, Value, accepted, choice, count, flag, number, size
 from arsync.errors import UsageError
 from arsync.options import CopyMethod, Engine, ReflinkPolicy
-from arsync.sizes import parse_block_size, parse_count, parse_rate
+from arsync.sizes import parse_block_size, parse_count, parse_rate, parse_size
 
 __all__ = ["MODE_OPTIONS", "NOT_YET", "NOT_YET_SHORT", "OPTIONS"]
 
@@ -34,7 +34,7 @@ NOT_YET: Final = frozenset(
     delete-missing-args detach dparam drop-D early-input executability
     fake-super force fuzzy i-d iconv ignore-errors
     ignore-missing-args implied-dirs
-    insecure-links link-dest list-only max-alloc max-delete max-size min-size
+    insecure-links link-dest list-only max-alloc max-delete
     msgs2stderr munge-links old-d old-dirs only-write-batch open-noatime outbuf
     qsort read-batch remote-option remove-sent-files remove-source-files sender server
     stderr stop-after stop-at suffix super time-limit timeout write-batch write-devices
@@ -84,6 +84,22 @@ def _bwlimit(draft: Draft, value: str) -> None:
 
 def _no_bwlimit(draft: Draft, _value: str) -> None:
     draft.flags["bwlimit_bytes"] = 0
+
+
+def _size_limit(name: str, draft: Draft, value: str) -> None:
+    draft.flags[name.replace("-", "_")] = parse_size(value, f"--{name}")
+
+
+def _limit(name: str, text: str) -> Option:
+    return Option(
+        (name,),
+        "",
+        Topic.UPDATE,
+        text,
+        apply=partial(_size_limit, name),
+        value=Value.REQUIRED,
+        metavar="SIZE",
+    )
 
 
 def _modify_window(draft: Draft, value: str) -> None:
@@ -220,6 +236,8 @@ UPDATE: Final = (
         value=Value.REQUIRED,
         metavar="N",
     ),
+    _limit("max-size", "leave files alone that are larger: 4096, 64K, 1.5M, 2GiB, 10MB"),
+    _limit("min-size", "leave files alone that are smaller"),
 )
 
 LINKS: Final = (

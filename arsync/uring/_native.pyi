@@ -64,6 +64,8 @@ class _Lib:
     AR_WHY_CTIME: int
     AR_WHY_INODE: int
     AR_WHY_RACY: int
+    AR_WHY_LARGE: int
+    AR_WHY_SMALL: int
     AR_WHY_NEWER: int
     AR_WHY_EXISTS: int
     AR_STATE_PLANNED: int

@@ -80,6 +80,8 @@ class Rules:
             {
                 "keep": _keep(options) | _reach(options, identity),
                 "update": _update(options.update),
+                "min_size": options.update.min_size,
+                "max_size": options.update.max_size,
                 "umask": identity.umask,
                 **_window(options.update.modify_window, granule_ns),
                 "group_count": lib.AR_NONE if identity.is_root else len(identity.groups),

@@ -78,11 +78,15 @@ def wanted(rules: Plain, kind: int) -> bool:
 
 def passed_over(rules: Plain, src: Row, dst: Row | None) -> Why:
     """Say which update rule leaves an entry alone."""
-    if dst is None:
-        return Why.NEW if rules.update.existing else Why(0)
-    if rules.update.ignore_existing and (src.type, dst.type) != (DIR, DIR):
+    if dst is None and rules.update.existing:
+        return Why.NEW
+    if dst and rules.update.ignore_existing and (src.type, dst.type) != (DIR, DIR):
         return Why.EXISTS | reasons(rules, src, dst)
-    if rules.update.update and (src.type, dst.type) == (REG, REG):
+    if src.type == REG and src.size > rules.update.max_size:
+        return Why.LARGE
+    if src.type == REG and src.size < rules.update.min_size:
+        return Why.SMALL
+    if dst and rules.update.update and (src.type, dst.type) == (REG, REG):
         window = rules.update.modify_window
         if window is not None and window > 0:
             newer = src.mtime[0] - dst.mtime[0] < window

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from arsync.diff import diff
 from arsync.model import Keep, Kind, ProblemKind, Why
-from arsync.options import Preserve, SyncOptions, UpdatePolicy
+from arsync.options import LARGEST_SIZE, Preserve, SyncOptions, UpdatePolicy
 from arsync.uring import Identity, Rules
 from arsync.uring._native import lib
 from tests.pages import BLK, CHR, DIR, FIFO, LNK, REG, SOCK, Page, Pair, Row, batch_of
@@ -81,6 +81,8 @@ UPDATE = st.builds(
     existing=SWITCH,
     ignore_existing=SWITCH,
     modify_window=st.sampled_from((None, None, -1, 0, 1, 2)),
+    min_size=st.sampled_from((0, 0, 0, 1, 5)),
+    max_size=st.sampled_from((LARGEST_SIZE, LARGEST_SIZE, 0, 1, 5)),
 )
 
 

@@ -92,7 +92,7 @@ struct ar_page {		/* rows follow, then the arena of names, then the path */
 #define AR_CHANGE_LINK 5	/* a further name of a file that has one here already */
 #define AR_CHANGE_DIR 6		/* a pair's own directory */
 #define AR_CHANGE_CHECK 7	/* regular file of one size: what it is needs a look at the content */
-#define AR_CHANGE_NONE 8	/* left alone: NEW by --existing, NEWER, EXISTS */
+#define AR_CHANGE_NONE 8	/* left alone: NEW by --existing, NEWER, EXISTS, LARGE, SMALL */
 
 #define AR_WHY_NEW 1		/* nothing of this name at the destination */
 #define AR_WHY_TYPE 2		/* something of another type is */
@@ -113,6 +113,8 @@ struct ar_page {		/* rows follow, then the arena of names, then the path */
 #define AR_WHY_NEWER 65536	/* NONE: -u, it is newer at the destination */
 #define AR_WHY_EXISTS 131072	/* NONE: --ignore-existing, beside what differs */
 #define AR_WHY_RACY 262144	/* recorded in the same moment as it was written */
+#define AR_WHY_LARGE 1048576	/* NONE: --max-size */
+#define AR_WHY_SMALL 2097152	/* NONE: --min-size */
 
 #define AR_STATE_PLANNED 0
 #define AR_STATE_LATER 1	/* a hard link: waits until all first names are there */
@@ -313,6 +315,8 @@ struct ar_rules {		/* what decides equality, and what is set */
 	uint32_t umask;
 	uint32_t window_s;	/* times that differ by no more are equal; 0: granules decide */
 	int64_t granule_ns;	/* times are compared in units of this, at least 1 */
+	uint64_t min_size;	/* of regular files; others are left alone */
+	uint64_t max_size;
 	uint32_t group_count;	/* AR_NONE: any group may be set, else those listed */
 	uint32_t uidmap_count;
 	uint32_t gidmap_count;

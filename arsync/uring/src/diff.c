@@ -201,11 +201,15 @@ static uint32_t passed_why(const struct diff *d, const struct ar_row *src,
 {
 	const uint32_t update = d->rules->update;
 
-	if (!dst)
-		return update & AR_UPDATE_EXISTING ? AR_WHY_NEW : 0;
-	if ((update & AR_UPDATE_MISSING) && !(src->type == DT_DIR && dst->type == DT_DIR))
+	if (!dst && update & AR_UPDATE_EXISTING)
+		return AR_WHY_NEW;
+	if (dst && (update & AR_UPDATE_MISSING) && !(src->type == DT_DIR && dst->type == DT_DIR))
 		return AR_WHY_EXISTS | row_why(d, src, dst);
-	if ((update & AR_UPDATE_OLDER) && src->type == DT_REG && dst->type == DT_REG &&
+	if (src->type == DT_REG && src->size > d->rules->max_size)
+		return AR_WHY_LARGE;
+	if (src->type == DT_REG && src->size < d->rules->min_size)
+		return AR_WHY_SMALL;
+	if (dst && (update & AR_UPDATE_OLDER) && src->type == DT_REG && dst->type == DT_REG &&
 	    is_newer(d->rules, src, dst))
 		return AR_WHY_NEWER;
 	return 0;
