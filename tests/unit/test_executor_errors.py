@@ -101,7 +101,9 @@ def test_a_lane_without_memory_is_said_as_such(tmp_path: Path) -> None:
     rules = Rules(options, 1, Identity.current())
 
     def ask() -> list[object]:
-        resource.setrlimit(resource.RLIMIT_AS, (GIB << 3, GIB << 3))
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+        limit = pages * os.sysconf("SC_PAGE_SIZE") + 8 * GIB  # a sanitizer's shadow is 20 TiB
+        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
         with Root(os.fsencode(tmp_path)) as root:
             settings = make_settings(options, choose_run_engine(options.engine), root, root, -1)
             before = open_descriptors()

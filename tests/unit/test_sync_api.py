@@ -367,13 +367,16 @@ def test_directories_that_shut_their_owner_out(
         os.chmod(path, 0o755 if arguments else 0o500)
     dst.mkdir()
     os.chown(dst, 65534, 65534)
-    for path in (tmp_path, *tmp_path.parents[:-2]):
-        os.chmod(path, os.stat(path).st_mode | 0o011)
+    os.chmod(tmp_path, 0o711)
     nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
     command = [sys.executable, "-m", "arsync", "-a", f"--engine={engine}", *arguments]
     environment = {**os.environ, "PYTHONPATH": str(CHECKOUT)}
     done = subprocess.run(
-        [*nobody, *command, f"{src}/", str(dst)], env=environment, capture_output=True, check=False
+        [*nobody, *command, "src/", "dst"],
+        cwd=tmp_path,  # what is above is pytest's, and closed
+        env=environment,
+        capture_output=True,
+        check=False,
     )
     assert (done.returncode, done.stderr) == (0, b"")
     expected = 0o655 if arguments else 0o500
