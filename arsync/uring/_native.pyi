@@ -172,6 +172,7 @@ class _Lib:
     AR_SCAN_SKIP_MOUNTS: int
     AR_SCAN_ALL_XATTRS: int
     AR_SCAN_DRY_RUN: int
+    AR_SCAN_LET_IN: int
     AR_SCAN_NEW_ROOT: int
     AR_SCAN_OLD_MODES: int
     AR_ROOT_CREATE: int

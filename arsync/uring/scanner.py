@@ -230,6 +230,7 @@ def scan_flags(options: SyncOptions, *, as_root: bool, new_root: bool = False) -
         lib.AR_SCAN_KEEP_DIRLINKS: links.keep_dirlinks,
         lib.AR_SCAN_RECURSE: preserve.recursive,
         lib.AR_SCAN_DRY_RUN: options.write.dry_run,
+        lib.AR_SCAN_LET_IN: preserve.perms and not (as_root or options.write.dry_run),
         lib.AR_SCAN_NEW_ROOT: new_root,
         lib.AR_SCAN_OLD_MODES: not preserve.perms,
     }

@@ -219,12 +219,35 @@ static int list_dest(struct scan_call *call, struct ar_side *side)
 	return ar_names_sort(&side->names, &call->scratch->sorter);
 }
 
+/*
+ * A directory of one's own whose mode keeps the owner out: as rsync does, it is given
+ * another, and the one that it shall have when it is finished.  1: it is open anew.
+ */
+static int let_owner_in(struct scan_call *call, struct ar_dir *dir, int flags)
+{
+	struct ar_side *side = &dir->side[DST];
+	const uint32_t mode = side->self.mode & 07777;
+	char path[AR_PROC_PATH_MAX];
+
+	if (!(call->scan->flags & AR_SCAN_LET_IN) || side->self.uid != geteuid() ||
+	    (mode & 0500) == 0500)
+		return 0;
+	ar_proc_path(path, side->fd, NULL);
+	if (AR_SYS(AR_OP_CHMOD, chmod(path, mode | 0700)))
+		return 0;
+	dir->pair_flags |= AR_PAIR_TOUCHED;
+	close(side->fd);
+	side->fd = open_side(call, call->scan->dst, &side->path, flags);
+	return side->fd < 0 ? side->fd : 1;
+}
+
 int ar_dir_open_dest(struct scan_call *call, struct ar_dir *dir, bool only_self)
 {
 	struct ar_side *side = &dir->side[DST];
 	const struct ar_root *root = call->scan->dst;
 	const bool by_name = only_self || dir->pair_flags & AR_PAIR_NAMED;
-	int flags = by_name ? O_PATH | O_DIRECTORY : O_RDONLY | O_DIRECTORY;
+	const int wanted = by_name ? O_PATH | O_DIRECTORY : O_RDONLY | O_DIRECTORY;
+	int flags = wanted;
 
 	side->fd = open_side(call, root, &side->path, flags);
 	if (side->fd == -EACCES && !by_name) {
@@ -241,6 +264,12 @@ int ar_dir_open_dest(struct scan_call *call, struct ar_dir *dir, bool only_self)
 	int err = identify_side(call, side);
 	if (err)
 		return cannot_look(call, side, AR_OP_STAT, err);
+	if (!(dir->pair_flags & AR_PAIR_NAMED))
+		err = let_owner_in(call, dir, wanted);
+	if (err < 0)
+		return cannot_look(call, side, AR_OP_OPEN_DIR, err);
+	if (err)
+		flags = wanted;
 	err = self_digest(call, dir, DST);
 	if (!err && !(flags & O_PATH) && dir->side[SRC].names.count)
 		err = list_dest(call, side);

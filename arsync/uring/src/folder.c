@@ -163,12 +163,32 @@ static void settle_setgid(struct ar_lane *lane, struct folder *folder)
 		(void)sys_fchmod(folder->dst_fd, (st.st_mode ^ S_ISGID) & 07777);
 }
 
+/* whether names come or go in it; if so, it is finished when all is done in it */
+static bool is_written(const struct ar_lane *lane, const struct ar_pair *pair)
+{
+	const struct ar_change *change = lane->batch->changes + pair->change_first;
+
+	for (uint32_t i = 0; i < pair->change_count; i++)
+		if (change[i].kind != AR_CHANGE_META)
+			return true;
+	return false;
+}
+
+/* a root of which only names are copied is not finished: its mode stays */
+static bool is_only_named(const struct ar_lane *lane, const struct ar_pair *pair)
+{
+	const uint32_t flags = AR_PAIR_NAMED | AR_PAIR_TOUCHED;
+
+	return (pair->flags & flags) == flags && !ar_src_page(lane->batch, pair)->path_len;
+}
+
 /* a directory that someone else wrote may deny its own owner to work in it */
 static void let_owner_in(struct ar_lane *lane, struct folder *folder)
 {
 	struct stat st;
 
-	if (!lane->euid || !(lane->rules->keep & AR_KEEP_PERMS) || !folder->pair->change_count)
+	if (!lane->euid || !(lane->rules->keep & AR_KEEP_PERMS) ||
+	    !is_written(lane, folder->pair) || is_only_named(lane, folder->pair))
 		return;
 	if (!sys_fstat(folder->dst_fd, &st) && st.st_uid == lane->euid &&
 	    (st.st_mode & 0700) != 0700)
