@@ -193,12 +193,7 @@ class Draft:
         from arsync.uring.selection import read_rules
 
         settings = Settings(null_separated=bool(self.flags.get("from0")))
-        filters = parse_filters(
-            self.filters, read_rules, cvs_exclude=cvs_exclude, settings=settings
-        )
-        if filters.xattr_rules:
-            raise UsageError("rules for xattrs (modifier x) are not in arsync yet")
-        return filters
+        return parse_filters(self.filters, read_rules, cvs_exclude=cvs_exclude, settings=settings)
 
     def _files_from(self) -> tuple[bytes, ...] | None:
         if self.files_from is None:

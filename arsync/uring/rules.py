@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,9 @@ from arsync.model import Keep
 from arsync.modes import CopyBits, ModeRule
 from arsync.options import SyncOptions, UpdatePolicy
 from arsync.owners import IdMap
+from arsync.patterns import Rule
 from arsync.uring._native import ffi, lib
+from arsync.uring.selection import RuleTable
 
 if TYPE_CHECKING:
     from arsync.uring._native import CData
@@ -74,7 +76,8 @@ class Rules:
             "gidmap": _id_table(options.owners.groups),
             "chmods": _mode_table(options.chmod),
         }
-        self._alive = tuple(tables.values())
+        xattr_filter, kept = _xattr_table(options.filters.xattr_rules)
+        self._alive = (*tables.values(), xattr_filter, kept)
         self.raw: CData = ffi.new(
             "struct ar_rules *",
             {
@@ -88,6 +91,7 @@ class Rules:
                 "uidmap_count": len(tables["uidmap"]),
                 "gidmap_count": len(tables["gidmap"]),
                 "chmod_count": len(tables["chmods"]),
+                "xattr_filter": xattr_filter,
                 **tables,
             },
         )
@@ -149,6 +153,13 @@ def _window(modify_window: int | None, granule_ns: int) -> dict[str, int]:
     if modify_window > 0:
         return {"granule_ns": 1, "window_s": modify_window}
     return {"granule_ns": 1 if modify_window else 10**9, "window_s": 0}
+
+
+def _xattr_table(rules: tuple[Rule, ...]) -> tuple[CData, object]:
+    """Return the table of rules for names of xattrs, which are as paths below /."""
+    if not rules:
+        return ffi.NULL, None
+    return RuleTable(tuple(replace(rule, xattr=False) for rule in rules), b"/", lib.AR_NONE).build()
 
 
 def _id_table(ids: IdMap | None) -> CData:

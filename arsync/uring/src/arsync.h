@@ -309,6 +309,8 @@ struct ar_chmod {		/* mode = mode & and_mode | or_mode, in the order given */
 	uint32_t copy_minus;	/* 1: take the bits away rather than add them */
 };
 
+struct ar_filter_table;
+
 struct ar_rules {		/* what decides equality, and what is set */
 	uint32_t keep;		/* AR_KEEP_* and the like */
 	uint32_t update;	/* AR_UPDATE_* */
@@ -325,6 +327,7 @@ struct ar_rules {		/* what decides equality, and what is set */
 	const struct ar_idmap *uidmap;
 	const struct ar_idmap *gidmap;
 	const struct ar_chmod *chmods;
+	const struct ar_filter_table *xattr_filter;	/* for names of xattrs, or NULL */
 };
 
 /* ------------------------------------------------------------------ scan */

@@ -31,9 +31,14 @@ static void path_of(struct xattr_path *out, int fd, int dir_fd, const char *name
 	ar_proc_path(out->path, fd >= 0 ? fd : dir_fd, fd >= 0 ? NULL : name);
 }
 
-static bool in_scope(const struct ar_lane *lane, const char *name)
+static bool in_scope(const struct ar_lane *lane, const char *name, uint32_t side)
 {
-	return ar_xattr_in_scope(name, lane->rules->keep & AR_AS_ROOT ? AR_XATTR_ALL : 0);
+	const uint32_t keep = lane->rules->keep;
+
+	if (keep & AR_KEEP_ACLS && (!strcmp(name, acl_names[0]) || !strcmp(name, acl_names[1])))
+		return false;
+	return ar_xattr_in_scope(name, side | (keep & AR_AS_ROOT ? AR_XATTR_ALL : 0),
+				 lane->rules->xattr_filter);
 }
 
 /* an attribute that this file or this filesystem cannot have */
@@ -94,7 +99,7 @@ static int sync_xattrs(struct ar_lane *lane, const struct attr_target *at,
 		return 0;
 	}
 	for (char *name = src_list; !err && name < src_list + src_len; name += strlen(name) + 1)
-		if (in_scope(lane, name))
+		if (in_scope(lane, name, 0))
 			err = judge(lane, at, AR_OP_SET_XATTR,
 				    copy_xattr(src, dst, name, at->fresh, value, old), op);
 	if (err || at->fresh)
@@ -104,7 +109,8 @@ static int sync_xattrs(struct ar_lane *lane, const struct attr_target *at,
 	if (dst_len < 0 && dst_len != -EOPNOTSUPP)
 		err = judge(lane, at, AR_OP_LIST_XATTR, (int)dst_len, op);
 	for (char *name = dst_list; !err && name < dst_list + dst_len; name += strlen(name) + 1)
-		if (in_scope(lane, name) && !listed(src_list, src_len, name))
+		if (in_scope(lane, name, AR_XATTR_DST) &&
+		    !(listed(src_list, src_len, name) && in_scope(lane, name, 0)))
 			err = judge(lane, at, AR_OP_REMOVE_XATTR,
 				    sys_removexattr(AR_OP_REMOVE_XATTR, dst->path, dst->follow, name),
 				    op);

@@ -13,6 +13,7 @@
  * Source: rsync(1), FILTER RULES; arsync/wildcards.py is the same matcher in Python.
  */
 #include <ctype.h>
+#include <linux/limits.h>
 #include <stdlib.h>
 
 #include "scan.h"
@@ -304,6 +305,20 @@ int ar_filter_check(const struct ar_filter_table *table, const char *path, size_
 	free(full);
 	return verdict == NO_RULE ? AR_FILTER_NO_RULE
 				  : verdict == HIDDEN ? AR_FILTER_HIDDEN : AR_FILTER_SHOWN;
+}
+
+bool ar_filter_hides_xattr(const struct ar_filter_table *table, const char *name, uint32_t side)
+{
+	char full[XATTR_NAME_MAX + 3] = "/";
+	const size_t len = AR_MIN(strlen(name), (size_t)XATTR_NAME_MAX);
+
+	memcpy(full + 1, name, len);
+	full[len + 1] = '\0';
+	const struct subject s = {
+		.full = full, .root_len = 1, .len = len + 1,
+		.name_at = (size_t)(strrchr(full, '/') + 1 - full),
+	};
+	return judge(table, side, &s, A_FILE) == HIDDEN;
 }
 
 /* ---------------------------------------------------------------- tables */

@@ -185,19 +185,25 @@ extern pthread_mutex_t ar_mode_lock;
 
 #define AR_XATTR_ALL 1		/* every namespace but system.*, else user.* only */
 #define AR_XATTR_FOLLOW 2	/* a descriptor's own proc path, or a link to see through */
+#define AR_XATTR_DST 4		/* of the destination: rules of the source's side do not count */
 
 /* whether an attribute is one that -X keeps: not what stands for an ACL */
-bool ar_xattr_in_scope(const char *name, uint32_t flags);
+bool ar_xattr_in_scope(const char *name, uint32_t flags, const struct ar_filter_table *filter);
 
 /*
  * Digests of the xattrs (sorted by name, those in scope) and of the POSIX ACLs
  * of a name in the directory dirfd, "." for itself, which may be O_PATH (not followed
  * unless AR_XATTR_FOLLOW says so), 0 for none; either pointer may be NULL.  The ACLs
- * are those that acl_rules make of them, NULL: as they are.  A filesystem without
+ * are those that the rules make of them, with AR_XATTR_DST or without rules as they are.  A filesystem without
  * xattrs has none: no error.
  */
 int ar_xattr_digest_at(int dirfd, const char *name, uint32_t flags,
-		       const struct ar_rules *acl_rules, uint64_t *xattrs, uint64_t *acls);
+		       const struct ar_rules *rules, uint64_t *xattrs, uint64_t *acls);
+
+/* -------------------------------------------------------------- filter.c */
+
+/* side: AR_FILTER_SENDER or _RECEIVER */
+bool ar_filter_hides_xattr(const struct ar_filter_table *table, const char *name, uint32_t side);
 
 /*
  * An entry as xattr calls can name it, whatever its type: "/proc/self/fd/<fd>" for

@@ -61,7 +61,9 @@ int ar_row_digest(struct scan_call *call, struct ar_row *row, int side, int fd, 
 		return 0;
 	if (row->flags & AR_ROW_FOLLOWED)
 		flags |= AR_XATTR_FOLLOW;
-	int err = ar_xattr_digest_at(fd, name, flags, side == SRC ? call->scan->acl_rules : NULL,
+	if (side == DST)
+		flags |= AR_XATTR_DST;
+	int err = ar_xattr_digest_at(fd, name, flags, call->scan->acl_rules,
 				     scan_flags & AR_SCAN_XATTR ? &row->xattr_digest : NULL,
 				     scan_flags & AR_SCAN_ACL ? &row->acl_digest : NULL);
 	if (!err || err == -ENOENT || err == -ENOMEM)

@@ -30,6 +30,7 @@ struct entry {			/* how the calls name it */
 	const char *path;
 	bool follow;
 	const struct ar_rules *acl_rules;	/* what maps its ACLs, or NULL */
+	const struct ar_filter_table *filter;	/* of xattrs, or NULL */
 };
 
 struct buffer {
@@ -121,8 +122,14 @@ static bool starts_with(const char *name, const char *prefix)
 	return !strncmp(name, prefix, strlen(prefix));
 }
 
-bool ar_xattr_in_scope(const char *name, uint32_t flags)
+bool ar_xattr_in_scope(const char *name, uint32_t flags, const struct ar_filter_table *filter)
 {
+	/* as rsync: with rules of the user's own there are no others */
+	if (filter)
+		return !ar_filter_hides_xattr(filter, name, AR_FILTER_RECEIVER) &&
+		       (flags & AR_XATTR_DST ||
+			!ar_filter_hides_xattr(filter, name, AR_FILTER_SENDER)) &&
+		       !starts_with(name, "trusted.SGI_ACL_");
 	if (!(flags & AR_XATTR_ALL))
 		return starts_with(name, "user.");
 	/* xfs shows root where it keeps the ACLs */
@@ -205,7 +212,7 @@ static int digest_names(const struct entry *at, const struct buffer *names, size
 	for (size_t i = 0; i < count && !err; i++) {
 		if (acls && is_acl(sorted[i]))
 			err = digest_add(&acl_digest, at, sorted[i], &value);
-		else if (xattrs && ar_xattr_in_scope(sorted[i], flags))
+		else if (xattrs && ar_xattr_in_scope(sorted[i], flags, at->filter))
 			err = digest_add(&xattr_digest, at, sorted[i], &value);
 	}
 	buffer_close(&value);
@@ -253,9 +260,13 @@ static bool has_xattrat(void)
 }
 
 int ar_xattr_digest_at(int dirfd, const char *name, uint32_t flags,
-		       const struct ar_rules *acl_rules, uint64_t *xattrs, uint64_t *acls)
+		       const struct ar_rules *rules, uint64_t *xattrs, uint64_t *acls)
 {
-	struct entry at = { dirfd, name, flags & AR_XATTR_FOLLOW, acl_rules };
+	struct entry at = {
+		.dirfd = dirfd, .path = name, .follow = flags & AR_XATTR_FOLLOW,
+		.acl_rules = flags & AR_XATTR_DST ? NULL : rules,
+		.filter = rules ? rules->xattr_filter : NULL,
+	};
 	char path[AR_PROC_PATH_MAX];
 
 	if (!has_xattrat()) {
