@@ -126,6 +126,7 @@ class ChangeFlag(enum.IntFlag):
     LEADER = 4
     KNOWS_SRC = 8
     KNOWS_DST = 16
+    BACKED_UP = 32
 
 
 class PageFlag(enum.IntFlag):
@@ -193,6 +194,7 @@ class Op(enum.IntEnum):
     RING_SUBMIT = 32
     MEMORY = 33
     SPOOL = 34
+    BACKUP = 35
 
 
 class Change(NamedTuple):

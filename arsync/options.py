@@ -7,6 +7,7 @@ silently: a value out of range raises UsageError with the option's name and the 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -211,6 +212,9 @@ class WritePolicy:
         preallocate: the space of a file is allocated before its data.
         mkpath: missing directories of DST's path are made.
         temp_dir: where temporary files are made, relative to DST; None beside their target.
+        backup: what is replaced or deleted is kept under another name.
+        backup_dir: where, relative to DST and made as needed; None beside it.
+        suffix: of that name; None for "~" beside it, and none in backup_dir.
         bwlimit_bytes: a second, over all lanes; 0 for no limit.
     """
 
@@ -220,6 +224,9 @@ class WritePolicy:
     preallocate: bool = False
     mkpath: bool = False
     temp_dir: bytes | None = None
+    backup: bool = False
+    backup_dir: bytes | None = None
+    suffix: bytes | None = None
     bwlimit_bytes: int = 0
 
     def __post_init__(self) -> None:
@@ -230,6 +237,24 @@ class WritePolicy:
         _check_range("bwlimit_bytes", self.bwlimit_bytes)
         if self.temp_dir is not None and not self.temp_dir:
             raise UsageError("--temp-dir: the name of the directory is empty")
+        if self.backup_dir is not None and not self.backup_dir:
+            raise UsageError("--backup-dir: the name of the directory is empty")
+        if b"/" in self.backup_suffix:
+            raise UsageError("--suffix: a suffix cannot hold a slash")
+        if self.backup and self.backup_dir is None and not self.backup_suffix:
+            raise UsageError("--suffix: it can be empty only with --backup-dir")
+
+    @property
+    def backup_suffix(self) -> bytes:
+        """Return what is appended to the names of backups."""
+        if self.suffix is None:
+            return b"~" if self.backup_dir is None else b""
+        return self.suffix
+
+    def backup_name(self, path: bytes) -> bytes:
+        """Return the path of a backup, below DST where backup_dir is relative."""
+        name = path + self.backup_suffix
+        return name if self.backup_dir is None else os.path.join(self.backup_dir, name)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -345,6 +370,7 @@ class OutputOptions:
         skip_level: 1 names what the update rules leave alone, 2 says how it differs too.
         stats_level: 0 nothing, 1 the last two lines, 2 and 3 the table.
         summary, live_view: show them where somebody sits at the terminal.
+        backups: say what has been backed up, and under which name.
         nonreg: say which entries were skipped because they are not regular files.
         symsafe: say which symlinks were left out because they point out of the tree.
         out_format: the line for each change, None for none.
@@ -363,6 +389,7 @@ class OutputOptions:
     stats_level: int = 0
     summary: bool = True
     live_view: bool = True
+    backups: bool = False
     nonreg: bool = True
     symsafe: bool = False
     out_format: str | None = None

@@ -14,8 +14,8 @@ from typing import Final
 
 from arsync.errors import NotSupportedError
 from arsync.model import Method
-from arsync.options import EngineOptions, SyncOptions
-from arsync.uring.executor import ExecutorSettings, new_run_name
+from arsync.options import EngineOptions, SyncOptions, WritePolicy
+from arsync.uring.executor import Backup, ExecutorSettings, new_run_name
 from arsync.uring.granule import measure_granule_ns
 from arsync.uring.methods import choose, choose_engine
 from arsync.uring.probe import Filesystem, probe_filesystem, probe_ring, why_refused
@@ -168,6 +168,18 @@ def make_settings(
         bytes_per_s=options.write.bwlimit_bytes,
         run=new_run_name(),
     )
+
+
+def make_backup(policy: WritePolicy, dst: bytes) -> Backup | None:
+    """Return where a run keeps what it replaces or deletes; None where it does not.
+
+    Args:
+        dst: path of the destination.
+    """
+    if not policy.backup:
+        return None
+    directory = b"" if policy.backup_dir is None else os.path.join(dst, policy.backup_dir)
+    return Backup(directory, policy.backup_suffix)
 
 
 def _choose_methods(

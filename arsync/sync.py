@@ -40,7 +40,13 @@ from arsync.refusal import refusal_text
 from arsync.report import ReportBuilder
 from arsync.roots import Target, Transfer, resolve
 from arsync.scan import Receiver, Walk
-from arsync.settings import choose_run_engine, explain_refusal, find_granule_ns, make_settings
+from arsync.settings import (
+    choose_run_engine,
+    explain_refusal,
+    find_granule_ns,
+    make_backup,
+    make_settings,
+)
 from arsync.uring import Batch, Identity, Later, LaterKind, Rules, Tally
 from arsync.uring.executor import WritingRefused
 from arsync.uring.scanner import Root, Scanner, scan_flags
@@ -282,6 +288,7 @@ class _Run:
         self, src: Root, dst: Root, rules: Rules, temp_dir_fd: int, stack: ExitStack
     ) -> None:
         settings = make_settings(self._options, self._engine, src, dst, temp_dir_fd)
+        settings = replace(settings, backup=make_backup(self._options.write, self._dst))
         self._lanes = Lanes(settings, rules, self._engine.lanes, self._done)
         stack.callback(self._end_lanes)
 

@@ -66,6 +66,7 @@ VERBS: Final[Mapping[Op, str]] = MappingProxyType(
         Op.RING_SUBMIT: "pass to io_uring",
         Op.MEMORY: "get memory for",
         Op.SPOOL: "write the temporary list of",
+        Op.BACKUP: "back up",
     }
 )
 """What could not be done, to be followed by the name."""

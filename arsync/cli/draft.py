@@ -29,10 +29,18 @@ from arsync.owners import IdMap, groups, parse_map, users
 
 __all__ = ["INFO_LEVELS", "SILENT_INFO", "Draft", "info_levels"]
 
-INFO_LEVELS = {"name": 2, "nonreg": 1, "progress": 2, "skip": 2, "stats": 3, "symsafe": 1}
+INFO_LEVELS = {
+    "backup": 1,
+    "name": 2,
+    "nonreg": 1,
+    "progress": 2,
+    "skip": 2,
+    "stats": 3,
+    "symsafe": 1,
+}
 """The --info names that arsync honours, with their highest level; more means that."""
 
-SILENT_INFO = ("backup", "copy", "del", "flist", "misc", "mount", "remove")
+SILENT_INFO = ("copy", "del", "flist", "misc", "mount", "remove")
 """The other names of rsync: arsync has no such messages."""
 
 _PRESERVE = tuple(Preserve.__dataclass_fields__)
@@ -59,6 +67,8 @@ class Draft:
     group_map: tuple[str, str] | None = None
     partial_dir: bool = False
     temp_dir: str | None = None
+    backup_dir: str | None = None
+    suffix: str | None = None
     out_format: str | None = None
     log_file: str | None = None
     log_format: str = OutputOptions.log_format
@@ -143,7 +153,9 @@ class Draft:
         flags = {"recursive": self.archived and not named, "dirs": named, **self.flags}
         for name in ("xattrs", "atimes", "hard_links"):
             flags[name] = self.counts.get(name, 0) > 0
-        flags["temp_dir"] = None if self.temp_dir is None else os.fsencode(self.temp_dir)
+        for name in ("temp_dir", "backup_dir", "suffix"):
+            value = getattr(self, name)
+            flags[name] = None if value is None else os.fsencode(value)
         return SyncOptions(
             preserve=Preserve(**_of(_PRESERVE, flags)),
             links=LinkPolicy(**_of(_LINKS, flags)),
@@ -179,6 +191,7 @@ class Draft:
             stats_level=self._stats_level(verbosity),
             summary=self.info.get("stats", 1) > 0,
             live_view=self.info.get("progress", 1) > 0,
+            backups=self.info.get("backup", int(verbosity > 1)) > 0,
             nonreg=self.info.get("nonreg", 1) > 0,
             symsafe=self.info.get("symsafe", verbosity) > 0,
             out_format=self._out_format(),

@@ -39,6 +39,7 @@ ENDING = "Exit codes are rsync's. The manual, docs/manual.md, has every option i
 INFO_HELP = """\
 NAME or NAME1 is level 1, NAME2 level 2, ...; NAME0 is silence.
 
+backup     what has been backed up, and under which name
 name       1) names of what changes, 2) of what does not too
 nonreg     what is left out because it is no regular file (without being asked)
 progress   1) for each file, 2) for the whole run

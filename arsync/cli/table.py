@@ -28,7 +28,7 @@ MODE_OPTIONS: Final = frozenset(
 
 NOT_YET: Final = frozenset(
     """
-    8-bit-output append append-verify backup backup-dir checksum checksum-choice cc checksum-seed
+    8-bit-output append append-verify checksum checksum-choice cc checksum-seed
     compare-dest config confine-root copy-as copy-dest copy-devices crtimes daemon debug
     del delay-updates delete delete-after delete-before delete-delay delete-during delete-excluded
     delete-missing-args detach dparam drop-D early-input executability
@@ -37,12 +37,12 @@ NOT_YET: Final = frozenset(
     insecure-links link-dest list-only max-alloc max-delete
     msgs2stderr munge-links old-d old-dirs only-write-batch open-noatime outbuf
     qsort read-batch remote-option remove-sent-files remove-source-files sender server
-    stderr stop-after stop-at suffix super time-limit timeout write-batch write-devices
+    stderr stop-after stop-at super time-limit timeout write-batch write-devices
     """.split()  # noqa: SIM905 (a list of 90 lines would hide the options below)
 )
 """Long names that rsync 3.5.0 has and arsync does not know yet."""
 
-NOT_YET_SHORT: Final = frozenset("8bcEMNy")
+NOT_YET_SHORT: Final = frozenset("8cEMNy")
 """And its letters."""
 
 
@@ -71,6 +71,15 @@ def _no_acls(draft: Draft, _value: str) -> None:
 
 def _temp_dir(draft: Draft, value: str) -> None:
     draft.temp_dir = value
+
+
+def _backup_dir(draft: Draft, value: str) -> None:
+    draft.backup_dir = value
+    draft.flags["backup"] = True
+
+
+def _suffix(draft: Draft, value: str) -> None:
+    draft.suffix = value
 
 
 def _fsync(_draft: Draft, value: str) -> None:
@@ -300,6 +309,25 @@ WRITING: Final = (
         apply=_temp_dir,
         value=Value.REQUIRED,
         metavar="DIR",
+    ),
+    flag("backup", "b", Topic.WRITING, "keep what is replaced or deleted under another name"),
+    Option(
+        ("backup-dir",),
+        "",
+        Topic.WRITING,
+        "keep it there, in DST or elsewhere; implies -b",
+        apply=_backup_dir,
+        value=Value.REQUIRED,
+        metavar="DIR",
+    ),
+    Option(
+        ("suffix",),
+        "",
+        Topic.WRITING,
+        "of its name: ~ without --backup-dir, else none",
+        apply=_suffix,
+        value=Value.REQUIRED,
+        metavar="SUFFIX",
     ),
     Option(
         ("bwlimit",),

@@ -21,6 +21,7 @@ from arsync.events import EventWriter
 from arsync.itemize import LineFormat, escape_name, is_shown, passed_line
 from arsync.model import (
     Change,
+    ChangeFlag,
     Failure,
     Keep,
     Kind,
@@ -100,9 +101,10 @@ class TextTeller:
         self._moment = Progress()
         self._file_count = 0
         self._told_s = time.monotonic()
-        self._names_passed = output.skip_level > 0 and not output.quiet
+        self._write = sync_options.write
+        self._says_more = not output.quiet and (output.skip_level > 0 or output.backups)
         self.wants_changes = (
-            self._format is not None or self._rsync_progress == 1 or self._names_passed
+            self._format is not None or self._rsync_progress == 1 or self._says_more
         )
         self.wants_progress = self._live or self._rsync_progress > 0
         self.wants_progress_of_changes = self._rsync_progress == 1
@@ -159,9 +161,20 @@ class TextTeller:
                 self._terminal.complain(text)
 
     def _lines(self, changes: Sequence[Change], root: bytes) -> list[str]:
-        level = self._output.skip_level if self._names_passed else 0
-        passed = [passed_line(one, level) for one in changes if level and one.kind == Kind.NONE]
-        return passed + self._change_lines(changes, root)
+        more = self._more_lines(changes) if self._says_more else []
+        return more + self._change_lines(changes, root)
+
+    def _more_lines(self, changes: Sequence[Change]) -> list[str]:
+        """Return what --info=skip and --info=backup say."""
+        output = self._output
+        lines = []
+        for change in changes:
+            if change.kind == Kind.NONE and output.skip_level:
+                lines.append(passed_line(change, output.skip_level))
+            elif change.flags & ChangeFlag.BACKED_UP and output.backups:
+                name, kept = change.path, self._write.backup_name(change.path)
+                lines.append(f"backed up {escape_name(name)} to {escape_name(kept)}")
+        return lines
 
     def _change_lines(self, changes: Sequence[Change], root: bytes) -> list[str]:
         line_format = self._format

@@ -298,7 +298,18 @@ def _directory(page: _Page, facts: _Facts) -> Change:
     _, _, _, _, mode, uid, gid, size, mtime_s, mtime_n, _, _ = row
     state = facts.state if facts.kind else State.DONE
     return Change(
-        page.path, Kind.DIR, facts.why, state, 0, 0, mode, uid, gid, size, mtime_s, mtime_n
+        page.path,
+        Kind.DIR,
+        facts.why,
+        state,
+        0,
+        facts.flags,
+        mode,
+        uid,
+        gid,
+        size,
+        mtime_s,
+        mtime_n,
     )
 
 

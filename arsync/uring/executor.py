@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from arsync.uring.rules import Rules
 
 __all__ = [
+    "Backup",
     "BigFile",
     "Executor",
     "ExecutorSettings",
@@ -79,6 +80,7 @@ class ExecutorSettings:
         inplace, sparse, preallocate: as `WritePolicy` says.
         temp_dir_fd: where temporary files are made, -1 for beside their targets.
         bytes_per_s: limit over all lanes, 0 for none.
+        backup: where what is replaced is kept, None for nowhere.
         run: name of the run, from `new_run_name`.
     """
 
@@ -97,6 +99,7 @@ class ExecutorSettings:
     temp_dir_fd: int
     bytes_per_s: int
     run: str
+    backup: Backup | None = None
 
     def without_ring(self) -> ExecutorSettings:
         """Return the same for plain calls."""
@@ -117,6 +120,24 @@ class BigFile:
     def bytes(self) -> int:
         """Return how many bytes are to be copied: 0 once a reflink has done it."""
         return int(lib.ar_big_bytes(self.raw))
+
+
+class Backup:
+    """Hold where entries are kept that are replaced or deleted; all lanes share it.
+
+    Args:
+        directory: a path, made when it is first needed; empty for beside each entry.
+        suffix: of their names there; not empty without a directory.
+    Raises: OutOfMemoryError.
+    """
+
+    __slots__ = ("raw",)
+
+    def __init__(self, directory: bytes, suffix: bytes) -> None:
+        out = ffi.new("ar_backup **")
+        if lib.ar_backup_open(directory, suffix, out):
+            raise OutOfMemoryError("out of memory for backups")
+        self.raw: CData = ffi.gc(out[0], lib.ar_backup_close)
 
 
 class Limit:
@@ -148,7 +169,7 @@ class Executor:
     def __init__(
         self, settings: ExecutorSettings, rules: Rules, limit: Limit, lane: int = 0
     ) -> None:
-        self._alive = (rules, limit)
+        self._alive = (rules, limit, settings.backup)
         config = ffi.new(
             "struct ar_lane_config *",
             {
@@ -165,6 +186,7 @@ class Executor:
                 "temp_dir_fd": settings.temp_dir_fd,
                 "rules": rules.raw,
                 "limit": limit.raw,
+                "backup": settings.backup.raw if settings.backup else ffi.NULL,
             },
         )
         out = ffi.new("ar_lane **")

@@ -113,7 +113,9 @@ def _keep(options: SyncOptions) -> int:
         Keep.ATIMES: preserve.atimes,
         # -R makes the directories on the way, whatever is copied below them
         Keep.DIRS: preserve.recursive or preserve.dirs or options.relative,
-        Keep.OMIT_DIR_TIMES: preserve.omit_dir_times,
+        # a backup moves the time of its directory: rsync would set that at every run
+        Keep.OMIT_DIR_TIMES: preserve.omit_dir_times
+        or (options.write.backup and options.write.backup_dir is None),
         Keep.OMIT_LINK_TIMES: preserve.omit_link_times,
     }
     return sum(bit for bit, is_wanted in wanted.items() if is_wanted)

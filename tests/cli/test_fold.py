@@ -212,6 +212,9 @@ def test_an_option_sets_its_field(words: str, path: str, value: object) -> None:
         ("", "symsafe", False),
         ("--info=nonreg0", "nonreg", False),
         ("", "nonreg", True),
+        ("-v", "backups", False),
+        ("-vv", "backups", True),
+        ("--info=backup", "backups", True),
         ("-v", "skip_level", 0),
         ("-vv", "skip_level", 1),
         ("-vv --info=skip0", "skip_level", 0),
@@ -316,3 +319,28 @@ def test_update_rules(words: str, update: UpdatePolicy) -> None:
 def test_what_is_left_alone_is_reported_on_request(words: str, passed: bool) -> None:
     """A run is asked for what the update rules leave alone only where it will be named."""
     assert folded(words).sync.report_passed == passed
+
+
+@pytest.mark.parametrize(
+    ("words", "kept"),
+    [
+        ("", None),
+        ("--suffix=.old", None),
+        ("-b", b"d/f~"),
+        ("-b --no-b", None),
+        ("-b --suffix .old", b"d/f.old"),
+        ("--backup-dir=bak", b"bak/d/f"),
+        ("--backup-dir=/bak/ --suffix=~", b"/bak/d/f~"),
+    ],
+)
+def test_where_backups_are_kept(words: str, kept: bytes | None) -> None:
+    """The name of a backup follows from the three options; --backup-dir alone is enough."""
+    write = folded(words).sync.write
+    assert (write.backup_name(b"d/f") if write.backup else None) == kept
+
+
+@pytest.mark.parametrize("words", ["-b --suffix=", "-b --suffix=a/b", "--backup-dir="])
+def test_backups_without_a_name_of_their_own_are_refused(words: str) -> None:
+    """What would make a backup of the file itself, or lead elsewhere, is a usage error."""
+    with pytest.raises(UsageError):
+        folded(words)

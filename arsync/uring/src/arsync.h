@@ -136,6 +136,7 @@ struct ar_page {		/* rows follow, then the arena of names, then the path */
 #define AR_CHANGE_LEADER 4	/* other names will be linked to this one */
 #define AR_CHANGE_KNOWS_SRC 8	/* CHECK: hash[] is the source's, only the other side is read */
 #define AR_CHANGE_KNOWS_DST 16	/* CHECK: likewise the destination's */
+#define AR_CHANGE_BACKED_UP 32	/* what it replaces has been kept */
 
 struct ar_change {
 	uint32_t src_row;	/* in the pair's source page */
@@ -506,6 +507,12 @@ void ar_later_close(ar_later *later);
 #define AR_LANE_REFLINK 8	/* --reflink auto or always */
 #define AR_LANE_REFLINK_ALWAYS 16	/* a file that cannot be shared fails */
 
+typedef struct ar_backup ar_backup;
+
+/* dir "": beside what is kept, else a path that is made when it is first needed */
+int ar_backup_open(const char *dir, const char *suffix, ar_backup **out);
+void ar_backup_close(ar_backup *backup);
+
 struct ar_lane_config {
 	uint32_t engine;	/* AR_ENGINE_* */
 	uint32_t flags;		/* AR_LANE_* */
@@ -520,6 +527,7 @@ struct ar_lane_config {
 	int temp_dir_fd;	/* -1: temporary files beside their targets */
 	const struct ar_rules *rules;
 	struct ar_limit *limit;	/* shared by all lanes, or NULL */
+	ar_backup *backup;	/* the same */
 };
 
 struct ar_limit {		/* --bwlimit: a token bucket that all lanes draw from */
@@ -581,7 +589,8 @@ int ar_big_close(ar_lane *lane, ar_big *big, int keep);
 #define AR_OP_RING_SUBMIT 32
 #define AR_OP_MEMORY 33
 #define AR_OP_SPOOL 34
-#define AR_OP_COUNT 35
+#define AR_OP_BACKUP 35
+#define AR_OP_COUNT 36
 
 #define AR_FAULT_ERROR 1	/* value: the errno to return */
 #define AR_FAULT_SHORT 2	/* value: the most bytes to pass on */

@@ -88,6 +88,9 @@ static int create_target(struct ar_lane *lane, struct ar_big *big, int *op)
 	*op = AR_OP_CREATE;
 	big->dst_dir_fd = big->folder.dst_fd;
 	if (big->in_place) {
+		int err = ar_keep_old(lane, &big->folder, big->change, AR_BACKUP_COPY, op);
+		if (err)
+			return err;
 		*op = AR_OP_OPEN_TARGET;
 		big->dst_fd = ar_open_in_place(big->dst_dir_fd, name, O_RDWR, big->want.mode & 0700);
 		return AR_MIN(big->dst_fd, 0);
@@ -746,6 +749,8 @@ static int put_in_place(struct ar_lane *lane, struct ar_big *big, const struct a
 	*op = AR_OP_TRUNCATE;
 	if (!err)
 		err = ar_attr_apply(lane, &at, row, &big->want, op);
+	if (!err && !big->in_place)
+		err = ar_keep_old(lane, &big->folder, big->change, AR_BACKUP_LINK, op);
 	if (!err && !big->in_place)
 		err = ar_place(big->dst_dir_fd, big->temp, big->folder.dst_fd, name, false, op);
 	if (!err)

@@ -73,7 +73,10 @@ static mode_t create_mode(const struct ar_lane *lane, const struct job *job)
 /* what a failure to open the destination is called */
 static int create_op(const struct ar_lane *lane, const struct job *job)
 {
-	return in_place(lane, job) ? AR_OP_OPEN_TARGET : AR_OP_CREATE;
+	if (!in_place(lane, job))
+		return AR_OP_CREATE;
+	return ar_must_keep_old(lane, job->folder, job->change) ? AR_OP_BACKUP
+								: AR_OP_OPEN_TARGET;
 }
 
 /* -S wins: what is allocated would not be a hole */
@@ -89,6 +92,9 @@ static int create(struct ar_lane *lane, struct job *job)
 	job->dst_dir_fd = job->folder->dst_fd;
 	job->temp[0] = '\0';
 	if (in_place(lane, job)) {
+		int op, err = ar_keep_old(lane, job->folder, job->change, AR_BACKUP_COPY, &op);
+		if (err)
+			return err;
 		job->dst_fd = ar_open_in_place(job->dst_dir_fd, made_name(job), O_WRONLY,
 					       job->want.mode & 0700);
 	} else {
@@ -188,6 +194,8 @@ static int finish(struct ar_lane *lane, struct job *job, bool unstable, int *op)
 	*op = AR_OP_WRITE;
 	err = close(job->dst_fd) ? -errno : 0;
 	job->dst_fd = -1;	/* closed also where close(2) tells of an error */
+	if (!err && *job->temp)
+		err = ar_keep_old(lane, folder, job->change, AR_BACKUP_LINK, op);
 	if (!err && *job->temp)
 		err = ar_place(job->dst_dir_fd, job->temp, folder->dst_fd, name, false, op);
 	if (!err)

@@ -333,6 +333,23 @@ static int merge(struct folder *folder, const char *name, int *op)
 	return err;
 }
 
+/* what is no directory gives way to one */
+static int keep_replaced(struct ar_lane *lane, struct folder *folder, const struct dst_path *p,
+			 int *op)
+{
+	struct ar_change *self = &folder->pair->self;
+
+	if (!lane->cfg.backup || !(folder->pair->flags & AR_PAIR_REPLACE) ||
+	    (self->flags & AR_CHANGE_BACKED_UP))
+		return 0;
+	*op = AR_OP_BACKUP;
+	int kept = ar_backup_keep(lane->cfg.backup, lane->batch->dst_root, folder->parent_fd,
+				  p->path, p->parent_len, p->name, AR_BACKUP_LINK);
+	if (kept > 0)
+		self->flags |= AR_CHANGE_BACKED_UP;
+	return AR_MIN(kept, 0);
+}
+
 int ar_folder_close(struct ar_lane *lane, struct folder *folder, int *op)
 {
 	int err = 0;
@@ -343,6 +360,8 @@ int ar_folder_close(struct ar_lane *lane, struct folder *folder, int *op)
 
 		do {
 			err = dress(lane, folder, folder->dst_fd, op);
+			if (!err)
+				err = keep_replaced(lane, folder, &p, op);
 			if (!err)
 				err = ar_place(folder->parent_fd, folder->temp, folder->parent_fd,
 					       p.name, true, op);

@@ -22,6 +22,7 @@
 #include <liburing.h>
 
 #include "sys.h"
+#include "backup.h"
 #include "hash.h"
 #include "successor.h"
 
@@ -232,6 +233,13 @@ int ar_place(int temp_fd, const char *temp, int dir_fd, const char *name, bool i
 int ar_open_in_place(int dir_fd, const char *name, int access, mode_t mode);
 /* -ENOTEMPTY where ar_place would find such a directory: asked before anything is copied */
 int ar_place_check(int dir_fd, const char *name, int *op);
+
+/* whether that is wanted and not done: a second try must not keep what the first one wrote */
+bool ar_must_keep_old(const struct ar_lane *lane, const struct folder *folder,
+		      const struct ar_change *change);
+/* keeps what a change is about to replace or, with AR_BACKUP_COPY, to write into */
+int ar_keep_old(struct ar_lane *lane, const struct folder *folder, struct ar_change *change,
+		enum ar_backup_how how, int *op);
 
 /* ------------------------------------------------------------------- attr.c */
 struct attr_target {		/* what gets attributes, and whose they are */

@@ -81,6 +81,8 @@ int ar_node_make(struct ar_lane *lane, struct folder *folder, struct ar_change *
 		return err;
 	err = dress(lane, folder, change, made, true, op);
 	if (!err && made != name)
+		err = ar_keep_old(lane, folder, change, AR_BACKUP_LINK, op);
+	if (!err && made != name)
 		err = ar_place(folder->dst_fd, made, folder->dst_fd, name, false, op);
 	if (err)
 		(void)sys_unlink(folder->dst_fd, made);
@@ -188,6 +190,10 @@ static int link_over(struct ar_lane *lane, int first_fd, const char *first_name,
 		change->why &= ~AR_WHY_LINK;
 		return 0;
 	}
+	err = ar_keep_old(lane, folder, change, AR_BACKUP_LINK, op);
+	if (err)
+		return err;
+	*op = AR_OP_LINK;
 	ar_temp_name(lane, temp);
 	err = sys_link(first_fd, first_name, folder->dst_fd, temp);
 	if (err)

@@ -91,6 +91,30 @@ int ar_place(int temp_fd, const char *temp, int dir_fd, const char *name, bool i
 	return exchange(temp_fd, temp, dir_fd, name, old_is_dir);
 }
 
+bool ar_must_keep_old(const struct ar_lane *lane, const struct folder *folder,
+		      const struct ar_change *change)
+{
+	return lane->cfg.backup && !folder->staged && change->dst_row != AR_NONE &&
+	       !(change->flags & AR_CHANGE_BACKED_UP);
+}
+
+int ar_keep_old(struct ar_lane *lane, const struct folder *folder, struct ar_change *change,
+		enum ar_backup_how how, int *op)
+{
+	const struct ar_page *src = ar_src_page(lane->batch, folder->pair);
+	const struct ar_page *dst = ar_dst_path_page(lane->batch, folder->pair);
+
+	if (!ar_must_keep_old(lane, folder, change))
+		return 0;
+	*op = AR_OP_BACKUP;
+	int kept = ar_backup_keep(lane->cfg.backup, lane->batch->dst_root, folder->dst_fd,
+				  ar_page_str(dst, dst->path_off), dst->path_len,
+				  ar_row_name(src, &ar_rows(src)[change->src_row]), how);
+	if (kept > 0)
+		change->flags |= AR_CHANGE_BACKED_UP;
+	return AR_MIN(kept, 0);
+}
+
 static int open_in_spite_of_mode(int dir_fd, const char *name, int flags)
 {
 	struct stat st;

@@ -1,0 +1,24 @@
+/*
+ * backup.h - keeping what is about to be replaced or deleted (see backup.c).
+ */
+#ifndef ARSYNC_BACKUP_H
+#define ARSYNC_BACKUP_H
+
+#include "internal.h"
+
+enum ar_backup_how {
+	AR_BACKUP_LINK,		/* it keeps its name, too: something will be renamed over it */
+	AR_BACKUP_MOVE,		/* its name goes away: it is deleted */
+	AR_BACKUP_COPY,		/* it is going to be written into */
+};
+
+/*
+ * Keeps the entry `name` of the open directory dir_fd, whose path below the
+ * destination's root is path.  1: it is kept, 0: there is nothing of that name, or a
+ * directory, which has no backup; -errno: it must not be replaced or deleted.  Any
+ * thread may call.  A problem of it is one of AR_OP_BACKUP.
+ */
+int ar_backup_keep(struct ar_backup *backup, const ar_root *dst, int dir_fd, const char *path,
+		   size_t len, const char *name, enum ar_backup_how how);
+
+#endif
