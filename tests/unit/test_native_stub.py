@@ -6,6 +6,8 @@ import ast
 import re
 from pathlib import Path
 
+import pytest
+
 from arsync.uring import _build
 
 URING = Path(_build.__file__).parent
@@ -49,3 +51,15 @@ def test_each_constant_is_in_the_stub() -> None:
 def test_each_function_is_in_the_stub() -> None:
     """A function of the header is one of the stub, with as many parameters, and the reverse."""
     assert stubbed()[1] == declared()[1]
+
+
+@pytest.mark.parametrize(
+    "prefix", ["AR_SCAN_", "AR_PAIR_", "AR_CHILD_", "AR_KEEP_", "AR_WHY_", "AR_LANE_", "AR_ROW_"]
+)
+def test_each_flag_is_a_bit_of_its_own(prefix: str) -> None:
+    """No two flags of one word have the same value."""
+    text = (URING / "src" / "arsync.h").read_text()
+    values = [int(value) for value in re.findall(rf"^#define {prefix}\w+ (\d+)\b", text, re.M)]
+    assert values
+    assert len(set(values)) == len(values)
+    assert all(value.bit_count() == 1 for value in values)

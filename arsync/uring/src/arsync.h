@@ -346,9 +346,9 @@ struct ar_rules {		/* what decides equality, and what is set */
 #define AR_SCAN_SKIP_MOUNTS 1024	/* -xx: not even the mount point */
 #define AR_SCAN_ALL_XATTRS 2048		/* as root: every name but system.* */
 #define AR_SCAN_DRY_RUN 4096		/* what an earlier source gives is not there */
-#define AR_SCAN_LET_IN 16384		/* destination directories that shut their owner out */
 #define AR_SCAN_NEW_ROOT 8192		/* the run has made the destination */
 #define AR_SCAN_OLD_MODES 16384		/* entries of the destination keep their modes */
+#define AR_SCAN_LET_IN 32768		/* destination directories that shut their owner out */
 
 #define AR_FILTER_INCLUDE 1
 #define AR_FILTER_NEGATE 2
