@@ -326,6 +326,8 @@ class Counts:
     plan_files: int = 0
     plan_bytes: int = 0
     plan_metas: int = 0
+    plan_checks: int = 0
+    plan_check_bytes: int = 0
     new_files: int = 0
     new_dirs: int = 0
     new_symlinks: int = 0
@@ -337,6 +339,8 @@ class Counts:
     done_specials: int = 0
     done_links: int = 0
     done_metas: int = 0
+    checked_files: int = 0
+    checked_bytes: int = 0
     done_bytes: int = 0
     hole_bytes: int = 0
     moved_bytes: int = 0

@@ -174,6 +174,7 @@ class UpdatePolicy:
 
     Args:
         update: -u, a file that is newer in DST stays.
+        checksum: -c, files of equal size are read and compared; it is stronger than the next two.
         ignore_times: -I, files of equal size and mtime are copied too.
         size_only: files of equal size are equal; it is stronger than ignore_times.
         existing: nothing is made that DST does not have.
@@ -184,6 +185,7 @@ class UpdatePolicy:
     """
 
     update: bool = False
+    checksum: bool = False
     ignore_times: bool = False
     size_only: bool = False
     existing: bool = False

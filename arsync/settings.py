@@ -164,6 +164,7 @@ def make_settings(
         inplace=options.write.inplace,
         sparse=options.write.sparse,
         preallocate=options.write.preallocate,
+        dry_run=options.write.dry_run,
         temp_dir_fd=temp_dir_fd,
         bytes_per_s=options.write.bwlimit_bytes,
         run=new_run_name(),

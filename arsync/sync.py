@@ -251,7 +251,7 @@ class _Run:
         scanner.map_acls(rules)
         with ExitStack() as stack:
             dirs = None if self._dry_run else stack.enter_context(Later(LaterKind.DIRS))
-            if dst and not self._dry_run:
+            if dst and (self._options.update.checksum or not self._dry_run):
                 self._start_lanes(scanner.src, dst, rules, temp_dir_fd, stack)
 
             def take_in(batch: Batch, parents: Sequence[Batch]) -> None:

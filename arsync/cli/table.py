@@ -28,7 +28,7 @@ MODE_OPTIONS: Final = frozenset(
 
 NOT_YET: Final = frozenset(
     """
-    8-bit-output append append-verify checksum checksum-choice cc checksum-seed
+    8-bit-output append append-verify checksum-choice cc checksum-seed
     compare-dest config confine-root copy-as copy-dest copy-devices crtimes daemon debug
     del delay-updates delete delete-after delete-before delete-delay delete-during delete-excluded
     delete-missing-args detach dparam drop-D early-input executability
@@ -42,7 +42,7 @@ NOT_YET: Final = frozenset(
 )
 """Long names that rsync 3.5.0 has and arsync does not know yet."""
 
-NOT_YET_SHORT: Final = frozenset("8cEMNy")
+NOT_YET_SHORT: Final = frozenset("8EMNy")
 """And its letters."""
 
 
@@ -232,6 +232,7 @@ KEPT: Final = (
 
 UPDATE: Final = (
     flag("update", "u", Topic.UPDATE, "leave files alone that are newer in DST"),
+    flag("checksum", "c", Topic.UPDATE, "compare the contents of files of equal size, not times"),
     flag("ignore-times", "I", Topic.UPDATE, "copy files of equal size and time too"),
     flag("size-only", "", Topic.UPDATE, "files of equal size are equal, whatever their times"),
     flag("existing ignore-non-existing", "", Topic.UPDATE, "make nothing that DST does not have"),

@@ -156,6 +156,7 @@ class _Lib:
     AR_UPDATE_SIZE_ONLY: int
     AR_UPDATE_EXISTING: int
     AR_UPDATE_MISSING: int
+    AR_UPDATE_CONTENT: int
     AR_CHMOD_DIRS: int
     AR_CHMOD_FILES: int
     AR_CHMOD_X: int
@@ -186,6 +187,7 @@ class _Lib:
     AR_LANE_PREALLOCATE: int
     AR_LANE_REFLINK: int
     AR_LANE_REFLINK_ALWAYS: int
+    AR_LANE_DRY_RUN: int
     AR_OP_NONE: int
     AR_OP_OPEN_FILE: int
     AR_OP_OPEN_DIR: int

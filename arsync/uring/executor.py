@@ -77,7 +77,7 @@ class ExecutorSettings:
         memory_bytes: of all buffers of a lane.
         method, big_method: what moves content, below and from `AR_BIG_BYTES`.
         reflink: to be tried first; reflink_always: a file that cannot be cloned fails.
-        inplace, sparse, preallocate: as `WritePolicy` says.
+        inplace, sparse, preallocate, dry_run: as `WritePolicy` says; a dry run compares contents.
         temp_dir_fd: where temporary files are made, -1 for beside their targets.
         bytes_per_s: limit over all lanes, 0 for none.
         backup: where what is replaced is kept, None for nowhere.
@@ -96,6 +96,7 @@ class ExecutorSettings:
     inplace: bool
     sparse: bool
     preallocate: bool
+    dry_run: bool
     temp_dir_fd: int
     bytes_per_s: int
     run: str
@@ -277,6 +278,7 @@ def _flags(settings: ExecutorSettings) -> int:
         lib.AR_LANE_PREALLOCATE: settings.preallocate,
         lib.AR_LANE_REFLINK: settings.reflink,
         lib.AR_LANE_REFLINK_ALWAYS: settings.reflink_always,
+        lib.AR_LANE_DRY_RUN: settings.dry_run,
     }
     return sum(bit for bit, is_wanted in wanted.items() if is_wanted)
 

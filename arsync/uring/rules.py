@@ -144,6 +144,7 @@ def _update(policy: UpdatePolicy) -> int:
         lib.AR_UPDATE_SIZE_ONLY: policy.size_only,
         lib.AR_UPDATE_EXISTING: policy.existing,
         lib.AR_UPDATE_MISSING: policy.ignore_existing,
+        lib.AR_UPDATE_CONTENT: policy.checksum,
     }
     return sum(bit for bit, is_wanted in wanted.items() if is_wanted)
 

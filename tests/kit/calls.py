@@ -26,6 +26,7 @@ FURTHER_FLAGS = (
     "-L",
     "-W",
     "-x",
+    "-c",
     "--safe-links",
     "--copy-unsafe-links",
     "--numeric-ids",

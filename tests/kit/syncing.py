@@ -16,7 +16,7 @@ import xxhash
 from arsync import sync
 from arsync.errors import ArsyncError
 from arsync.model import Change, ChangeFlag, Op, Problem, ProblemKind, Report
-from arsync.options import ARCHIVE, EngineOptions, Preserve, SyncOptions, WritePolicy
+from arsync.options import ARCHIVE, EngineOptions, Preserve, SyncOptions, UpdatePolicy, WritePolicy
 from arsync.sync import Listener
 from arsync.uring.faults import passes, paused_at
 
@@ -28,6 +28,7 @@ FULL = replace(ARCHIVE, hard_links=True, acls=True, xattrs=True)
 
 _ENGINE_FIELDS = frozenset(EngineOptions.__dataclass_fields__)
 _WRITE_FIELDS = frozenset(WritePolicy.__dataclass_fields__)
+_UPDATE_FIELDS = frozenset(UpdatePolicy.__dataclass_fields__)
 
 
 @dataclass
@@ -58,13 +59,15 @@ class Ran:
 
 
 def options_of(preserve: Preserve = FULL, **settings: Any) -> SyncOptions:
-    """Make options from fields of EngineOptions, WritePolicy and SyncOptions, all in one."""
+    """Make options from fields of SyncOptions and of the policies in it, all in one."""
     engine = {name: settings.pop(name) for name in [*settings] if name in _ENGINE_FIELDS}
     write = {name: settings.pop(name) for name in [*settings] if name in _WRITE_FIELDS}
+    update = {name: settings.pop(name) for name in [*settings] if name in _UPDATE_FIELDS}
     return SyncOptions(
         preserve=preserve,
         engine=EngineOptions(**engine),
         write=WritePolicy(**write),
+        update=UpdatePolicy(**update),
         **settings,
     )
 

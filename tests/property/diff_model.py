@@ -55,8 +55,10 @@ def compare(rules: Plain, src: tuple[Row, ...], dst: tuple[Row, ...]) -> Expecte
             expected.touched |= not is_dir
         else:
             why = reasons(rules, row, old)
-            if why:
-                kind = kind_of(row.type, why)
+            check = rules.update.checksum and row.type == REG and row.size > 0
+            check = check and not why & (Why.NEW | Why.TYPE | Why.CONTENT)
+            if why or check:
+                kind = Kind.CHECK if check else kind_of(row.type, why)
                 expected.changes.append((row.name, kind, why))
                 expected.touched |= kind is not Kind.META
     return expected
@@ -106,6 +108,7 @@ def reasons(rules: Plain, src: Row, dst: Row | None) -> Why:
     why = attributes(rules, src, dst)
     if src.type == REG and src.size != dst.size:
         why |= Why.SIZE | Why.CONTENT
+        why |= Why.CHECKSUM if rules.update.checksum else Why(0)
     elif src.type == REG and not is_quickly_equal(rules, src, dst):
         why |= Why.CONTENT
     if Why.CONTENT in why and not same_time(rules, src, dst):
@@ -117,7 +120,7 @@ def reasons(rules: Plain, src: Row, dst: Row | None) -> Why:
 
 def is_quickly_equal(rules: Plain, src: Row, dst: Row) -> bool:
     """Tell whether two files of one size count as equal."""
-    if rules.update.size_only:
+    if rules.update.size_only or rules.update.checksum:
         return True
     return not rules.update.ignore_times and same_time(rules, src, dst)
 

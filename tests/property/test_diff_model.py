@@ -76,6 +76,7 @@ SWITCH = st.sampled_from((False, False, True))
 UPDATE = st.builds(
     UpdatePolicy,
     update=SWITCH,
+    checksum=SWITCH,
     ignore_times=SWITCH,
     size_only=SWITCH,
     existing=SWITCH,

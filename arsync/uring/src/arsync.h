@@ -210,9 +210,11 @@ struct ar_tally {		/* counters; each has one writing thread */
 	uint64_t found_devices;
 	uint64_t found_specials;	/* fifos and sockets */
 	uint64_t found_bytes;
-	uint64_t plan_files;	/* diff: regular files whose content is to be copied */
+	uint64_t plan_files;	/* diff, and lanes after a check: content is to be copied */
 	uint64_t plan_bytes;
 	uint64_t plan_metas;	/* names of which only attributes change */
+	uint64_t plan_checks;	/* regular files whose content is to be compared */
+	uint64_t plan_check_bytes;
 	uint64_t new_files;	/* of what is planned: not at the destination yet */
 	uint64_t new_dirs;
 	uint64_t new_symlinks;
@@ -224,6 +226,8 @@ struct ar_tally {		/* counters; each has one writing thread */
 	uint64_t done_specials;	/* devices too */
 	uint64_t done_links;
 	uint64_t done_metas;
+	uint64_t checked_files;	/* compared, whatever came out */
+	uint64_t checked_bytes;	/* of them, each once, as they pass */
 	uint64_t done_bytes;	/* of their content, holes left out */
 	uint64_t hole_bytes;	/* in them, not written */
 	uint64_t moved_bytes;	/* as they pass, holes too, whatever becomes of the file */
@@ -289,6 +293,7 @@ void ar_tally_add(struct ar_tally *sum, const struct ar_tally *part);	/* from an
 #define AR_UPDATE_SIZE_ONLY 4
 #define AR_UPDATE_EXISTING 8	/* nothing new is made */
 #define AR_UPDATE_MISSING 16	/* --ignore-existing: only directories are looked at */
+#define AR_UPDATE_CONTENT 32	/* -c: times say nothing, files of one size are compared */
 
 struct ar_idmap {		/* the first one that holds the id wins */
 	uint32_t lo;
@@ -506,6 +511,7 @@ void ar_later_close(ar_later *later);
 #define AR_LANE_PREALLOCATE 4
 #define AR_LANE_REFLINK 8	/* --reflink auto or always */
 #define AR_LANE_REFLINK_ALWAYS 16	/* a file that cannot be shared fails */
+#define AR_LANE_DRY_RUN 32	/* contents are compared, nothing else is done */
 
 typedef struct ar_backup ar_backup;
 

@@ -4,7 +4,8 @@
  * Both pages of a pair are sorted by name, as bytes, so one merge-join finds what
  * differs.  It asks what rsync asks and in its order: is the name there, is it of
  * the same kind, is its content the same (for regular files the quick check: size
- * and mtime, also without AR_KEEP_TIMES), are its attributes.
+ * and mtime, also without AR_KEEP_TIMES; with AR_UPDATE_CONTENT the size alone, and one
+ * of the same size is a check, which a lane answers), are its attributes.
  *
  * Where rsync and arsync part: mtimes are compared in rules->granule_ns and not
  * in seconds (unless --modify-window says otherwise), and a block device never
@@ -122,15 +123,20 @@ static bool same_target(const struct diff *d, const struct ar_row *src, const st
 		       src->link_len);
 }
 
-/* files of one size: rsync's quick check, where --size-only is stronger than -I */
+/* files of one size: rsync's quick check, where -c and --size-only are stronger than -I */
 static uint32_t quick_why(const struct ar_rules *rules, const struct ar_row *src,
 			  const struct ar_row *dst)
 {
-	if (rules->update & AR_UPDATE_SIZE_ONLY)
+	if (rules->update & (AR_UPDATE_CONTENT | AR_UPDATE_SIZE_ONLY))
 		return 0;
 	if (!same_mtime(rules, src, dst))
 		return AR_WHY_MTIME | AR_WHY_CONTENT;
 	return rules->update & AR_UPDATE_ALWAYS ? AR_WHY_CONTENT : 0;
+}
+
+static bool by_content(const struct diff *d)
+{
+	return d->rules->update & AR_UPDATE_CONTENT;
 }
 
 /* why the content, or what stands for it, is to be made anew; dst is of the same kind */
@@ -141,6 +147,7 @@ static uint32_t content_why(const struct diff *d, const struct ar_row *src,
 	case DT_REG:
 		if (src->size != dst->size)
 			return AR_WHY_SIZE | AR_WHY_CONTENT |
+			       (by_content(d) ? AR_WHY_CHECKSUM : 0) |
 			       (same_mtime(d->rules, src, dst) ? 0 : AR_WHY_MTIME);
 		return quick_why(d->rules, src, dst);
 	case DT_LNK:
@@ -163,6 +170,13 @@ static uint32_t row_why(const struct diff *d, const struct ar_row *src, const st
 	if (!ar_same_kind(src->type, dst->type))
 		return AR_WHY_TYPE | made;
 	return content_why(d, src, dst) | attribute_why(d->rules, src, dst);
+}
+
+/* whether only reading both files can tell if the content is to be written; why: as known */
+static bool needs_check(const struct diff *d, const struct ar_row *src, uint32_t why)
+{
+	return by_content(d) && src->type == DT_REG && src->size &&
+	       !(why & (WHY_CREATED | AR_WHY_CONTENT));
 }
 
 /* -------------------------------------------------------------- what follows from it */
@@ -215,8 +229,10 @@ static uint32_t passed_why(const struct diff *d, const struct ar_row *src,
 	return 0;
 }
 
-static uint8_t change_kind(uint8_t type, uint32_t why)
+static uint8_t change_kind(uint8_t type, uint32_t why, bool check)
 {
+	if (check)
+		return AR_CHANGE_CHECK;
 	if (!(why & (WHY_CREATED | AR_WHY_CONTENT | AR_WHY_TARGET)))
 		return AR_CHANGE_META;
 	if (type == DT_REG)
@@ -243,6 +259,10 @@ static void count_change(struct ar_tally *tally, const struct ar_row *src, uint8
 		break;
 	case AR_CHANGE_META:
 		tally->plan_metas++;
+		break;
+	case AR_CHANGE_CHECK:
+		tally->plan_checks++;
+		tally->plan_check_bytes += src->size;
 		break;
 	}
 }
@@ -307,7 +327,9 @@ static int diff_row(const struct diff *d, uint32_t src_row, uint32_t dst_row)
 		return add_child(d, src_row, dst);
 
 	why = row_why(d, src, dst);
-	return why ? add_change(d, src_row, dst_row, change_kind(src->type, why), why) : 0;
+	bool check = needs_check(d, src, why);
+	return why || check ? add_change(d, src_row, dst_row, change_kind(src->type, why, check), why)
+			    : 0;
 }
 
 static int diff_rows(const struct diff *d)

@@ -27,7 +27,7 @@ static void close_fd(int *fd)
 	*fd = -1;
 }
 
-static void release(struct ar_lane *lane, struct job *job)
+void ar_job_release(struct ar_lane *lane, struct job *job)
 {
 	close_fd(&job->src_fd);
 	close_fd(&job->dst_fd);
@@ -119,9 +119,7 @@ static int create(struct ar_lane *lane, struct job *job)
 
 /* ------------------------------------------------------------- the states */
 
-static void begin(struct ar_lane *lane, struct job *job);
-
-static void failed(struct ar_lane *lane, struct job *job, int err, int op, int side)
+void ar_job_failed(struct ar_lane *lane, struct job *job, int err, int op, int side)
 {
 	struct folder *folder = job->folder;
 	struct ar_change *change = job->change;
@@ -131,7 +129,7 @@ static void failed(struct ar_lane *lane, struct job *job, int err, int op, int s
 	close_fd(&job->src_fd);
 	if (ar_stopped(lane)) {
 		change->state = AR_STATE_SKIPPED;
-		release(lane, job);
+		ar_job_release(lane, job);
 		return;
 	}
 	if (waits && lane->job_count - lane->free_count > 1) {
@@ -141,7 +139,7 @@ static void failed(struct ar_lane *lane, struct job *job, int err, int op, int s
 		lane->again[lane->again_count++].change = change;
 		lane->tally.retries++;
 		folder->active++;	/* stays open for it */
-		release(lane, job);
+		ar_job_release(lane, job);
 		return;
 	}
 	if (waits || (ar_is_transient(err) && ++job->tries < AR_TRIES)) {
@@ -150,11 +148,20 @@ static void failed(struct ar_lane *lane, struct job *job, int err, int op, int s
 		job->patience += waits;
 		lane->tally.retries++;
 		nanosleep(&(struct timespec){ .tv_nsec = ms * 1000000 }, NULL);
-		begin(lane, job);
+		ar_job_begin(lane, job);
+		return;
+	}
+	if (ar_is_check(job) && side) {
+		ar_check_copy_anyway(lane, job);
 		return;
 	}
 	ar_change_failed(lane, folder, change, err, op, side);
-	release(lane, job);
+	ar_job_release(lane, job);
+}
+
+static const struct ar_row *dst_row(const struct ar_lane *lane, const struct job *job)
+{
+	return ar_change_dst_row(lane->batch, job->folder->pair, job->change);
 }
 
 static void use_stat(struct job *job)
@@ -166,6 +173,7 @@ static void use_stat(struct job *job)
 static void rewind_job(const struct ar_lane *lane, struct job *job)
 {
 	const struct ar_row *row = job->reread ? &job->seen : job->row;
+	const struct ar_row *read = job->side ? dst_row(lane, job) : row;
 
 	job->size = row->size;
 	job->off = 0;
@@ -173,7 +181,7 @@ static void rewind_job(const struct ar_lane *lane, struct job *job)
 	job->hole_bytes = 0;
 	job->asked = 0;
 	/* in place a hole would leave the old data standing; -S punches it */
-	job->sparse = (row->flags & AR_ROW_SPARSE) && !in_place(lane, job);
+	job->sparse = (read->flags & AR_ROW_SPARSE) && (ar_is_check(job) || !in_place(lane, job));
 	ar_hasher_reset(&job->hasher);
 }
 
@@ -226,9 +234,7 @@ static int still_the_same(struct ar_lane *lane, struct job *job, bool *unstable)
 	use_stat(job);
 	job->reread = true;
 	lane->tally.rereads++;
-	ar_folder_want(lane, job->folder, &job->seen,
-		       ar_change_dst_row(lane->batch, job->folder->pair, job->change),
-		       &job->want);
+	ar_folder_want(lane, job->folder, &job->seen, dst_row(lane, job), &job->want);
 	return 1;
 }
 
@@ -253,7 +259,7 @@ static void succeed(struct ar_lane *lane, struct job *job, int method, bool unst
 	}
 	ar_file_done(lane, method, job->off, job->hole_bytes);
 	ar_change_done(lane, job->folder, change);
-	release(lane, job);
+	ar_job_release(lane, job);
 }
 
 static void restart(struct ar_lane *lane, struct job *job)
@@ -262,7 +268,7 @@ static void restart(struct ar_lane *lane, struct job *job)
 	if (job->restarted && !in_place(lane, job)) {
 		int err = sys_truncate(job->dst_fd, 0);
 		if (err) {
-			failed(lane, job, err, AR_OP_TRUNCATE, 1);
+			ar_job_failed(lane, job, err, AR_OP_TRUNCATE, 1);
 			return;
 		}
 	}
@@ -270,36 +276,39 @@ static void restart(struct ar_lane *lane, struct job *job)
 	ar_job_advance(lane, job, 0);
 }
 
-/* everything is read; buffered: and not written yet */
-static void complete(struct ar_lane *lane, struct job *job, size_t buffered, int method)
+void ar_job_complete(struct ar_lane *lane, struct job *job, size_t buffered, int method)
 {
 	struct ar_change *change = job->change;
 	int op = AR_OP_STAT, err;
 	bool unstable;
 
+	if (ar_is_check(job)) {
+		ar_check_read(lane, job, buffered);
+		return;
+	}
 	err = still_the_same(lane, job, &unstable);
 	if (err > 0) {
 		restart(lane, job);
 		return;
 	}
 	if (err < 0) {
-		failed(lane, job, err, AR_OP_STAT, 0);
+		ar_job_failed(lane, job, err, AR_OP_STAT, 0);
 		return;
 	}
 	if (job->dst_fd < 0 && (err = create(lane, job))) {
-		failed(lane, job, err, create_op(lane, job), 1);
+		ar_job_failed(lane, job, err, create_op(lane, job), 1);
 		return;
 	}
 	if (buffered) {
 		err = ar_write_data(lane, job->dst_fd, job->buf, buffered, 0, in_place(lane, job),
 				    &job->hole_bytes);
 		if (err) {
-			failed(lane, job, err, AR_OP_WRITE, 1);
+			ar_job_failed(lane, job, err, AR_OP_WRITE, 1);
 			return;
 		}
 	}
 	if ((err = set_length(lane, job))) {
-		failed(lane, job, err, AR_OP_TRUNCATE, 1);
+		ar_job_failed(lane, job, err, AR_OP_TRUNCATE, 1);
 		return;
 	}
 	bool hashed = method == AR_METHOD_READ_WRITE && !unstable;
@@ -318,7 +327,7 @@ static void complete(struct ar_lane *lane, struct job *job, size_t buffered, int
 		return;
 	}
 	if (err)
-		failed(lane, job, err, op, 1);
+		ar_job_failed(lane, job, err, op, 1);
 	else
 		succeed(lane, job, method, unstable);
 }
@@ -332,7 +341,7 @@ static int try_share(struct ar_lane *lane, struct job *job)
 		return 0;
 	int err = job->dst_fd < 0 ? create(lane, job) : 0;
 	if (err) {
-		failed(lane, job, err, create_op(lane, job), 1);
+		ar_job_failed(lane, job, err, create_op(lane, job), 1);
 		return 1;
 	}
 	if (job->sparse && method != AR_METHOD_REFLINK)
@@ -340,7 +349,7 @@ static int try_share(struct ar_lane *lane, struct job *job)
 	err = ar_method_share(lane, method, job->page->dev, job->src_fd, job->dst_fd, job->size,
 			      &used, &op);
 	if (err < 0) {
-		failed(lane, job, err, op, 1);
+		ar_job_failed(lane, job, err, op, 1);
 		return 1;
 	}
 	if (err) {	/* not possible here: part of it may have been copied */
@@ -348,7 +357,7 @@ static int try_share(struct ar_lane *lane, struct job *job)
 		return 0;
 	}
 	job->off = job->size;
-	complete(lane, job, 0, used);
+	ar_job_complete(lane, job, 0, used);
 	return 1;
 }
 
@@ -364,8 +373,10 @@ static int next_segment(struct ar_lane *lane, struct job *job)
 	}
 	if (start > job->off) {
 		ar_hasher_zeros(&job->hasher, start - job->off);
-		job->hole_bytes += start - job->off;
-		lane->tally.moved_bytes += start - job->off;
+		if (!ar_is_check(job)) {
+			job->hole_bytes += start - job->off;
+			lane->tally.moved_bytes += start - job->off;
+		}
 		job->off = start;
 	}
 	off_t hole = start < job->size ? sys_seek(job->src_fd, (off_t)start, SEEK_HOLE) : 0;
@@ -387,21 +398,27 @@ static size_t next_read(struct ar_lane *lane, struct job *job)
 	return (size_t)AR_MIN(end - job->off, lane->cfg.buffer_bytes);
 }
 
-/* takes got bytes in the buffer on to the destination; false: the job has ended */
-static bool pass_on(struct ar_lane *lane, struct job *job, size_t got)
+/* false: the job has ended */
+static bool write_out(struct ar_lane *lane, struct job *job, size_t got)
 {
 	int err = job->dst_fd < 0 ? create(lane, job) : 0;
 
 	if (err) {
-		failed(lane, job, err, create_op(lane, job), 1);
+		ar_job_failed(lane, job, err, create_op(lane, job), 1);
 		return false;
 	}
 	err = ar_write_data(lane, job->dst_fd, job->buf, got, job->off, in_place(lane, job),
 			    &job->hole_bytes);
-	if (err) {
-		failed(lane, job, err, AR_OP_WRITE, 1);
+	if (err)
+		ar_job_failed(lane, job, err, AR_OP_WRITE, 1);
+	return !err;
+}
+
+/* takes got bytes in the buffer on to the destination, in a check to the hash alone */
+static bool pass_on(struct ar_lane *lane, struct job *job, size_t got)
+{
+	if (!ar_is_check(job) && !write_out(lane, job, got))
 		return false;
-	}
 	ar_hasher_update(&job->hasher, job->buf, got);
 	job->off += got;
 	return true;
@@ -410,12 +427,12 @@ static bool pass_on(struct ar_lane *lane, struct job *job, size_t got)
 static bool opened(struct ar_lane *lane, struct job *job, long result)
 {
 	if (result < 0) {
-		failed(lane, job, (int)result, AR_OP_OPEN_FILE, 0);
+		ar_job_failed(lane, job, (int)result, ar_job_open_op(job), (int)job->side);
 		return false;
 	}
 	job->src_fd = (int)result;
 	job->state = JOB_READ;
-	return !try_share(lane, job);
+	return ar_is_check(job) ? ar_check_opened(lane, job) : !try_share(lane, job);
 }
 
 /*
@@ -434,27 +451,27 @@ void ar_job_advance(struct ar_lane *lane, struct job *job, long result)
 		if (result == -EAGAIN)	/* the ring would not wait for it */
 			result = sys_read(job->src_fd, job->buf, job->asked, (off_t)job->off, 0);
 		if (result < 0) {
-			failed(lane, job, (int)result, AR_OP_READ, 0);
+			ar_job_failed(lane, job, (int)result, AR_OP_READ, (int)job->side);
 			return;
 		}
 		if (job->asked && !result) {	/* it ends before its size */
-			complete(lane, job, 0, AR_METHOD_READ_WRITE);
+			ar_job_complete(lane, job, 0, AR_METHOD_READ_WRITE);
 			return;
 		}
 		if (result && !job->off && (uint64_t)result == job->size && job->dst_fd < 0) {
 			job->off = job->size;	/* all of it in one buffer: the common case */
-			complete(lane, job, (size_t)result, AR_METHOD_READ_WRITE);
+			ar_job_complete(lane, job, (size_t)result, AR_METHOD_READ_WRITE);
 			return;
 		}
 		if (result && !pass_on(lane, job, (size_t)result))
 			return;
 		size_t len = ar_stopped(lane) ? 0 : next_read(lane, job);
 		if (!len && ar_stopped(lane)) {
-			failed(lane, job, -EINTR, AR_OP_READ, 0);
+			ar_job_failed(lane, job, -EINTR, AR_OP_READ, 0);
 			return;
 		}
 		if (!len) {
-			complete(lane, job, 0, AR_METHOD_READ_WRITE);
+			ar_job_complete(lane, job, 0, AR_METHOD_READ_WRITE);
 			return;
 		}
 		result = ar_io_read(lane, job, len);
@@ -463,19 +480,26 @@ void ar_job_advance(struct ar_lane *lane, struct job *job, long result)
 	}
 }
 
-static void begin(struct ar_lane *lane, struct job *job)
+void ar_job_read(struct ar_lane *lane, struct job *job, uint32_t side)
+{
+	job->side = side;
+	job->state = JOB_OPEN;
+	rewind_job(lane, job);
+	long r = ar_io_open(lane, job);
+	if (r != AR_PENDING)
+		ar_job_advance(lane, job, r);
+}
+
+void ar_job_begin(struct ar_lane *lane, struct job *job)
 {
 	job->src_fd = job->dst_fd = -1;
 	job->temp[0] = '\0';
 	job->reread = job->restarted = job->made = false;
-	job->state = JOB_OPEN;
-	rewind_job(lane, job);
-	ar_folder_want(lane, job->folder, job->row,
-		       ar_change_dst_row(lane->batch, job->folder->pair, job->change),
-		       &job->want);
-	long r = ar_io_open(lane, job, ar_row_src_name(job->page, job->row));
-	if (r != AR_PENDING)
-		ar_job_advance(lane, job, r);
+	ar_folder_want(lane, job->folder, job->row, dst_row(lane, job), &job->want);
+	if (ar_is_check(job))
+		ar_check_begin(lane, job);
+	else
+		ar_job_read(lane, job, 0);
 }
 
 void ar_job_start(struct ar_lane *lane, struct folder *folder, struct ar_change *change)
@@ -488,5 +512,5 @@ void ar_job_start(struct ar_lane *lane, struct folder *folder, struct ar_change 
 	job->row = &ar_rows(job->page)[change->src_row];
 	job->tries = job->patience = 0;
 	folder->active++;
-	begin(lane, job);
+	ar_job_begin(lane, job);
 }

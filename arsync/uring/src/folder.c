@@ -294,7 +294,7 @@ int ar_folder_open(struct ar_lane *lane, struct folder *folder, int *op)
 		*op = AR_OP_OPEN_TARGET;
 		folder->dst_fd = ar_open_beneath(lane->batch->dst_root, p.path, p.len, DIR_FLAGS);
 		err = AR_MIN(folder->dst_fd, 0);
-		if (!err) {
+		if (!err && !ar_is_dry_run(lane)) {
 			folder->umask = ar_folder_umask(lane, folder->dst_fd);
 			settle_setgid(lane, folder);
 			let_owner_in(lane, folder);

@@ -73,6 +73,9 @@ static void take_out(const struct name *name)
 	if (name->change->kind == AR_CHANGE_DATA) {
 		tally->plan_files--;
 		tally->plan_bytes -= name->src->size;
+	} else if (name->change->kind == AR_CHANGE_CHECK) {
+		tally->plan_checks--;
+		tally->plan_check_bytes -= name->src->size;
 	} else if (name->change->kind == AR_CHANGE_META) {
 		tally->plan_metas--;
 	}
@@ -85,7 +88,7 @@ static int spool_follower(struct ar_later *later, const struct ar_leader *leader
 {
 	struct follower_record follower = {
 		.leader = leader->path & ~7ull,
-		.why = name->change ? name->change->why & ~AR_WHY_CONTENT : 0,
+		.why = name->change ? name->change->why & ~(AR_WHY_CONTENT | AR_WHY_CHECKSUM) : 0,
 		.has_dst = !!name->dst,
 		.name_len = name->src->name_len,
 		.link_len = name->src->link_len,

@@ -99,6 +99,13 @@ static int grow(struct shard *shard)
 	return 0;
 }
 
+bool ar_inodes_has(const struct ar_inodes *inodes, struct ar_inode inode)
+{
+	const struct shard *shard = &inodes->shards[ar_inode_id(inode) >> 58];
+
+	return shard->room && slot_of(shard, inode)->path;
+}
+
 struct ar_leader *ar_inodes_enter(struct ar_inodes *inodes, struct ar_inode inode)
 {
 	struct shard *shard = &inodes->shards[ar_inode_id(inode) >> 58];

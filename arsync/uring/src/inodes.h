@@ -36,6 +36,8 @@ uint64_t ar_inode_id(struct ar_inode inode);
 
 struct ar_inodes *ar_inodes_new(void);
 void ar_inodes_free(struct ar_inodes *inodes);
+/* whether the inode was entered, and its entry got a path */
+bool ar_inodes_has(const struct ar_inodes *inodes, struct ar_inode inode);
 /* the inode's entry, a new one with path 0 the first time; NULL without memory */
 struct ar_leader *ar_inodes_enter(struct ar_inodes *inodes, struct ar_inode inode);
 

@@ -50,6 +50,7 @@ struct ar_root {
 	uint64_t dev;		/* as ar_dev() packs it */
 	uint64_t ino;
 	struct ar_successors *successors;	/* of first names, see successor.h */
+	struct ar_inodes *kept;	/* by first names, see check.c; NULL until needed */
 };
 
 /*

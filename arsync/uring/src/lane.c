@@ -27,7 +27,7 @@ int ar_lane_open(const struct ar_lane_config *config, ar_lane **out)
 	lane->euid = geteuid();
 	lane->egid = getegid();
 	lane->parent_fd = lane->pipe_fds[0] = lane->pipe_fds[1] = -1;
-	lane->blocking_dev = lane->no_clone_dev = UINT64_MAX;
+	lane->blocking_dev[0] = lane->blocking_dev[1] = lane->no_clone_dev = UINT64_MAX;
 	lane->job_count = (uint32_t)AR_MIN(config->memory_bytes / config->buffer_bytes,
 					   (uint64_t)config->files_in_flight);
 	lane->job_count = AR_MIN(AR_MAX(lane->job_count, 1u), config->queue_depth);
@@ -290,7 +290,7 @@ static int run_node(struct ar_lane *lane, struct folder *folder, struct ar_chang
 	return err;
 }
 
-static void start_node(struct ar_lane *lane, struct folder *folder, struct ar_change *change)
+void ar_change_run(struct ar_lane *lane, struct folder *folder, struct ar_change *change)
 {
 	int op, err, tries = 0;
 
@@ -347,6 +347,8 @@ static void settle(struct ar_lane *lane, struct folder *folder)
 			undo_changes(lane, folder->pair);
 		return;
 	}
+	if (ar_is_dry_run(lane))
+		return;
 	folder->pair->self.state = AR_STATE_DONE;
 	lane->tally.done_dirs += is_new;
 }
@@ -400,8 +402,9 @@ static void finish_successor(struct ar_lane *lane, const struct ar_change *chang
 static void start_change(struct ar_lane *lane, struct folder *folder, struct ar_change *change,
 			 uint32_t folders)
 {
-	if (change->kind != AR_CHANGE_DATA && change->kind != AR_CHANGE_LINK) {
-		start_node(lane, folder, change);
+	if (change->kind != AR_CHANGE_DATA && change->kind != AR_CHANGE_CHECK &&
+	    change->kind != AR_CHANGE_LINK) {
+		ar_change_run(lane, folder, change);
 		return;
 	}
 	while (in_flight(lane) >= lane->limit || !lane->free_count) {
@@ -413,7 +416,7 @@ static void start_change(struct ar_lane *lane, struct folder *folder, struct ar_
 	if (ar_stopped(lane))
 		change->state = AR_STATE_SKIPPED;
 	else if (change->kind == AR_CHANGE_LINK)
-		start_node(lane, folder, change);
+		ar_change_run(lane, folder, change);
 	else
 		ar_job_start(lane, folder, change);
 	if (lane->successor)
@@ -441,21 +444,29 @@ static int open_folder(struct ar_lane *lane, struct folder *folder, uint32_t fol
 	}
 }
 
-static bool has_planned(const struct ar_batch *batch, const struct ar_pair *pair)
+/* a dry run compares contents, and leaves everything else as it is planned */
+static bool is_due(const struct ar_lane *lane, const struct ar_change *change)
 {
-	const struct ar_change *change = batch->changes + pair->change_first;
+	return change->state == AR_STATE_PLANNED &&
+	       (!ar_is_dry_run(lane) || change->kind == AR_CHANGE_CHECK);
+}
+
+static bool has_due(const struct ar_lane *lane, const struct ar_pair *pair)
+{
+	const struct ar_change *change = lane->batch->changes + pair->change_first;
 
 	for (uint32_t i = 0; i < pair->change_count; i++)
-		if (change[i].state == AR_STATE_PLANNED)
+		if (is_due(lane, &change[i]))
 			return true;
 	return false;
 }
 
-static bool has_work(const struct ar_batch *batch, const struct ar_pair *pair)
+static bool has_work(const struct ar_lane *lane, const struct ar_pair *pair)
 {
 	/* a mode that changes may hold the setgid bit, which directories below inherit */
-	return ar_makes_dir(pair) || (pair->self.why & (AR_WHY_MODE | AR_WHY_NEW)) ||
-	       has_planned(batch, pair);
+	return has_due(lane, pair) ||
+	       (!ar_is_dry_run(lane) &&
+		(ar_makes_dir(pair) || (pair->self.why & (AR_WHY_MODE | AR_WHY_NEW))));
 }
 
 /* a big file is for all lanes, when its directory is in place */
@@ -493,14 +504,16 @@ static void run_folder(struct ar_lane *lane, uint32_t index)
 
 	folder->pair = pair;
 	folder->index = index;
-	if (ar_stopped(lane) || (has_work(lane->batch, pair) && open_folder(lane, folder, index))) {
+	if (ar_is_dry_run(lane))
+		ar_check_drop_links(lane, pair);
+	if (ar_stopped(lane) || (has_work(lane, pair) && open_folder(lane, folder, index))) {
 		skip_changes(lane, pair);
 		return;
 	}
 	if (!folder->open)
 		return;
 	for (uint32_t i = 0; i < pair->change_count; i++) {
-		if (change[i].state != AR_STATE_PLANNED)
+		if (!is_due(lane, &change[i]))
 			continue;
 		if (is_blocked(lane, folder, &change[i]) || leave_big(lane, pair, &change[i]))
 			continue;

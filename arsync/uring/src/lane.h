@@ -53,7 +53,7 @@ struct job {			/* a regular file on its way */
 	const struct ar_page *page;
 	const struct ar_row *row;
 	struct ar_want want;
-	int src_fd;
+	int src_fd;		/* what is read: in a check also the destination's file */
 	int dst_fd;		/* -1 until the first data is there */
 	int dst_dir_fd;		/* where the temporary name lives */
 	char temp[AR_TEMP_MAX];	/* "": made under its final name */
@@ -63,7 +63,9 @@ struct job {			/* a regular file on its way */
 	uint64_t size;		/* to be read, as of the last stat */
 	uint64_t data_end;	/* of the data segment being read, in a sparse file */
 	uint64_t hole_bytes;	/* passed over up to off */
-	struct stat before;	/* of the second round */
+	struct stat before;	/* of the second round, in a check of the destination's file */
+	uint8_t hash[AR_HASH_BYTES];	/* check: of the other side */
+	uint32_t side;		/* what is read: 0 the source, 1 the destination */
 	struct ar_row seen;	/* the source row of the second round */
 	bool reread;		/* in the second round, after the first one's file changed */
 	bool restarted;		/* the destination may be longer than what is read now */
@@ -93,7 +95,7 @@ struct ar_lane {
 	uint32_t limit;		/* jobs in flight at most; sinks when resources run out */
 	uint32_t unsubmitted;
 	int pipe_fds[2];	/* for splice, -1 until needed */
-	uint64_t blocking_dev;	/* st_dev where reads never wait (tmpfs), see ring.c */
+	uint64_t blocking_dev[2];	/* st_dev where reads never wait (tmpfs), by side: ring.c */
 	uint64_t no_clone_dev;	/* st_dev from which FICLONE was refused, see method.c */
 	struct ar_batch *batch;
 	struct folder *folders;
@@ -110,6 +112,21 @@ struct ar_lane {
 	size_t parent_len;
 	struct ar_tally tally;
 };
+
+static inline bool ar_is_check(const struct job *job)
+{
+	return job->change->kind == AR_CHANGE_CHECK;
+}
+
+static inline int ar_job_open_op(const struct job *job)
+{
+	return job->side ? AR_OP_OPEN_TARGET : AR_OP_OPEN_FILE;
+}
+
+static inline bool ar_is_dry_run(const struct ar_lane *lane)
+{
+	return lane->cfg.flags & AR_LANE_DRY_RUN;
+}
 
 static inline bool ar_is_transient(int err)
 {
@@ -190,7 +207,7 @@ static inline bool ar_is_big(const struct ar_page *page, const struct ar_change 
 /* ------------------------------------------------------------------- ring.c */
 int ar_ring_open(struct ar_lane *lane);
 void ar_ring_close(struct ar_lane *lane);
-long ar_io_open(struct ar_lane *lane, struct job *job, const char *name);
+long ar_io_open(struct ar_lane *lane, struct job *job);
 long ar_io_read(struct ar_lane *lane, struct job *job, size_t len);
 /* -errno: the ring is lost, see ring.c */
 int ar_ring_submit(struct ar_lane *lane);
@@ -202,6 +219,28 @@ int ar_ring_reap(struct ar_lane *lane, bool wait);
 /* ------------------------------------------------------------------- file.c */
 void ar_job_start(struct ar_lane *lane, struct folder *folder, struct ar_change *change);
 void ar_job_advance(struct ar_lane *lane, struct job *job, long result);
+/* from the beginning, as what its change is now */
+void ar_job_begin(struct ar_lane *lane, struct job *job);
+/* opens a side and reads it */
+void ar_job_read(struct ar_lane *lane, struct job *job, uint32_t side);
+/* everything is read; buffered: so many bytes, all of them, and not written yet */
+void ar_job_complete(struct ar_lane *lane, struct job *job, size_t buffered, int method);
+void ar_job_failed(struct ar_lane *lane, struct job *job, int err, int op, int side);
+void ar_job_release(struct ar_lane *lane, struct job *job);
+
+/* ------------------------------------------------------------------ check.c */
+void ar_check_begin(struct ar_lane *lane, struct job *job);
+/* a side is open; false: that was all there was to see */
+bool ar_check_opened(struct ar_lane *lane, struct job *job);
+/* a side is read; buffered: all of it is in the buffer */
+void ar_check_read(struct ar_lane *lane, struct job *job, size_t buffered);
+/* no answer: a copy is right whatever the destination holds */
+void ar_check_copy_anyway(struct ar_lane *lane, struct job *job);
+/* makes of the change what has been found; hash: of both sides, NULL where they differ */
+void ar_check_decide(struct ar_lane *lane, const struct ar_pair *pair, struct ar_change *change,
+		     const uint8_t *hash);
+/* a dry run: further names that are linked to one that stays are nothing to be told of */
+void ar_check_drop_links(struct ar_lane *lane, const struct ar_pair *pair);
 
 /* ------------------------------------------------------------------- node.c */
 int ar_node_make(struct ar_lane *lane, struct folder *folder, struct ar_change *change, int *op);
@@ -279,6 +318,8 @@ int ar_method_range(struct ar_lane *lane, int method, int src_fd, int dst_fd, ui
 
 /* ------------------------------------------------------------------ lane.c */
 void ar_change_done(struct ar_lane *lane, struct folder *folder, struct ar_change *change);
+/* executes what needs no content */
+void ar_change_run(struct ar_lane *lane, struct folder *folder, struct ar_change *change);
 /* records the failure of a change, or of the folder itself when change is NULL */
 void ar_change_failed(struct ar_lane *lane, struct folder *folder, struct ar_change *change,
 		      int err, int op, int side);

@@ -187,7 +187,7 @@ static int link_over(struct ar_lane *lane, int first_fd, const char *first_name,
 	if (err)
 		return err;
 	if (first.st_dev == old.st_dev && first.st_ino == old.st_ino) {
-		change->why &= ~AR_WHY_LINK;
+		change->why = 0;	/* the first name has got what both have */
 		return 0;
 	}
 	err = ar_keep_old(lane, folder, change, AR_BACKUP_LINK, op);

@@ -109,53 +109,59 @@ int ar_ring_submit(struct ar_lane *lane)
 	}
 }
 
-long ar_io_open(struct ar_lane *lane, struct job *job, const char *name)
+long ar_io_open(struct ar_lane *lane, struct job *job)
 {
-	int dir_fd = job->folder->src_fd;
-	bool follow = job->row->flags & AR_ROW_FOLLOWED;
+	const char *name = job->side ? ar_row_name(job->page, job->row)
+				     : ar_row_src_name(job->page, job->row);
+	int dir_fd = job->side ? job->folder->dst_fd : job->folder->src_fd;
+	bool follow = !job->side && (job->row->flags & AR_ROW_FOLLOWED);
 	int flags = follow ? OPEN_FOLLOW_FLAGS : OPEN_FLAGS;
+	int op = ar_job_open_op(job);
 
 	if (!ar_uses_ring(lane) || follow)
-		return AR_SYS(AR_OP_OPEN_FILE, openat(dir_fd, name, flags));
+		return AR_SYS(op, openat(dir_fd, name, flags));
 
 	struct open_how how = { .flags = (uint64_t)flags, .resolve = RESOLVE_CACHED };
-	long r = AR_SYS(AR_OP_OPEN_FILE, syscall(SYS_openat2, dir_fd, name, &how, sizeof(how)));
+	long r = AR_SYS(op, syscall(SYS_openat2, dir_fd, name, &how, sizeof(how)));
 	if (r != -EAGAIN && r != -EINVAL && r != -ENOSYS)
 		return r;
 	struct io_uring_sqe *sqe = get_sqe(lane, job);
 	if (!sqe)
-		return AR_SYS(AR_OP_OPEN_FILE, openat(dir_fd, name, flags));
+		return AR_SYS(op, openat(dir_fd, name, flags));
 	io_uring_prep_openat(sqe, dir_fd, name, flags, 0);
 	return queued(lane);
 }
 
 /* files of a memory filesystem know no RWF_NOWAIT, and reading them never waits */
-static bool never_waits(struct ar_lane *lane, const struct job *job)
+static bool never_waits(struct ar_lane *lane, const struct job *job, uint64_t dev)
 {
 	struct statfs fs;
-	uint64_t dev = job->page->dev;
 
-	if (lane->blocking_dev == dev)
-		return true;
 	if (fstatfs(job->src_fd, &fs) || (fs.f_type != TMPFS_MAGIC && fs.f_type != RAMFS_MAGIC))
 		return false;
-	lane->blocking_dev = dev;
+	lane->blocking_dev[job->side] = dev;
 	return true;
+}
+
+static uint64_t dev_of(const struct ar_lane *lane, const struct job *job)
+{
+	return job->side ? ar_dst_page(lane->batch, job->folder->pair)->dev : job->page->dev;
 }
 
 long ar_io_read(struct ar_lane *lane, struct job *job, size_t len)
 {
 	int fd = job->src_fd;
 	off_t off = (off_t)job->off;
+	uint64_t dev = dev_of(lane, job);
 
 	job->asked = (uint32_t)len;
-	if (!ar_uses_ring(lane) || lane->blocking_dev == job->page->dev)
+	if (!ar_uses_ring(lane) || lane->blocking_dev[job->side] == dev)
 		return sys_read(fd, job->buf, len, off, 0);
 
 	long r = sys_read(fd, job->buf, len, off, RWF_NOWAIT);
 	if (r != -EAGAIN && r != -EOPNOTSUPP)
 		return r;
-	if (r == -EOPNOTSUPP && never_waits(lane, job))
+	if (r == -EOPNOTSUPP && never_waits(lane, job, dev))
 		return sys_read(fd, job->buf, len, off, 0);
 	struct io_uring_sqe *sqe = get_sqe(lane, job);
 	if (!sqe)
@@ -187,7 +193,7 @@ static void redo_untaken(struct ar_lane *lane)
 		struct job *job = &lane->jobs[sqe->user_data];
 
 		if (job->state == JOB_OPEN)
-			ar_job_advance(lane, job, ar_io_open(lane, job, ar_row_src_name(job->page, job->row)));
+			ar_job_advance(lane, job, ar_io_open(lane, job));
 		else
 			ar_job_advance(lane, job, -EAGAIN);
 	}

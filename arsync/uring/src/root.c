@@ -8,6 +8,7 @@
 #include <limits.h>
 #include <stdlib.h>
 
+#include "inodes.h"
 #include "successor.h"
 #include "sys.h"
 
@@ -91,6 +92,7 @@ void ar_root_close(ar_root *root)
 		return;
 	close(root->fd);
 	ar_successors_free(root->successors);
+	ar_inodes_free(root->kept);
 	free(root);
 }
 
