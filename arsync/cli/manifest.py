@@ -1,4 +1,4 @@
-"""The commands `arsync manifest show|export|stat|gc`.
+"""The commands `arsync manifest show|export|import|stat|gc`.
 
 Owns their options, their printing and the question before something is removed. What they print is
 the inventory's.
@@ -18,8 +18,22 @@ from typing import TYPE_CHECKING
 import click
 
 from arsync.cli.messages import say, show
-from arsync.cli.state import encoded, say_if_held, state_option, terminal_width, writer_to
-from arsync.errors import ArsyncError, PartialTransferError, SelectionError, UsageError, quoted
+from arsync.cli.state import (
+    encoded,
+    reader_of,
+    say_if_held,
+    state_option,
+    terminal_width,
+    writer_to,
+)
+from arsync.errors import (
+    ArsyncError,
+    FileError,
+    PartialTransferError,
+    SelectionError,
+    UsageError,
+    quoted,
+)
 
 if TYPE_CHECKING:
     from arsync.inventory.gone import Candidate
@@ -158,6 +172,43 @@ def stat_command(dst: str, state: Path, as_json: bool) -> int:
         show(json.dumps(stat_object(found), indent=2) + "\n")
     else:
         show(stat_text(found, time.time(), terminal_width()))
+    return 0
+
+
+IMPORT_HELP = """Put hashes from FILE back into the manifest of DST; - is standard input.
+
+FILE is what export --format=jsonl has written of the same directory. A hash counts for a file that
+is recorded with the type, size, time and inode that it had; it is not trusted, but read again by
+the next run, where the ctime has moved. What the manifest knows already stays. A destination that
+has no manifest gets one by its next run.
+"""
+
+
+@command.command("import", help=IMPORT_HELP)
+@click.argument("file", metavar="FILE", type=click.Path(allow_dash=True))
+@_dst
+@state_option
+def import_command(file: str, dst: str, state: Path) -> int:
+    """Put exported hashes back."""
+    from arsync.figures import counted, grouped
+    from arsync.inventory.restore import import_hashes
+    from arsync.inventory.stores import locate
+    from arsync.manifest.store import Store
+
+    located = locate(state, encoded(dst))
+    with reader_of(file) as lines, Store(located.store, encoded(dst)) as store:
+        done = import_hashes(store, lines, located.below)
+    show(f"imported the hashes of {counted(done.added, 'file')}\n")
+    others = {
+        "had one, or are in doubt": done.known,
+        "are not what they were": done.changed,
+        "are not recorded": done.missing,
+    }
+    for text, count in others.items():
+        if count:
+            show(f"  {grouped(count)} {text}\n")
+    if done.trouble:
+        raise FileError(done.trouble)
     return 0
 
 

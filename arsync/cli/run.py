@@ -38,7 +38,7 @@ COMMANDS: Final[Mapping[str, str]] = MappingProxyType(
     {
         "sync": "make DST equal SRC; what arsync does without a command",
         "status": "say how the manifests are: last runs, what is hashed",
-        "manifest": "show, export, measure and clean up what is remembered of DST",
+        "manifest": "show, export and measure what is remembered of DST",
         "doctor": "say what this machine can do and what arsync will use",
         "completion": "print the completion script of a shell",
         "help": "show the help of arsync or of a command",

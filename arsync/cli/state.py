@@ -21,7 +21,7 @@ from arsync.errors import FileError, UsageError, describe
 from arsync.manifest.lock import LockState
 from arsync.manifest.places import STATE_VARIABLE, state_directory
 
-__all__ = ["encoded", "say_if_held", "state_option", "terminal_width", "writer_to"]
+__all__ = ["encoded", "reader_of", "say_if_held", "state_option", "terminal_width", "writer_to"]
 
 
 def state_option(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -59,6 +59,31 @@ def say_if_held(lock: LockState) -> None:
     """Say that what is read may be behind what a run is doing."""
     if lock.is_held:
         say(f"a run is at it, what it has recorded so far is shown: {lock.holder or 'unknown'}")
+
+
+@contextmanager
+def reader_of(path: str) -> Iterator[Iterator[bytes]]:
+    """Lend the lines of a file, or of standard input for `-`.
+
+    Raises: FileError.
+    """
+    name = "standard input" if path == "-" else path
+    try:
+        with _source(path) as file:
+            yield _lines(file, name)
+    except OSError as error:
+        raise FileError(describe("read", name, error.errno or 0)) from error
+
+
+def _source(path: str) -> IO[bytes]:
+    return open(0, "rb", closefd=False) if path == "-" else open(path, "rb")
+
+
+def _lines(file: IO[bytes], name: str) -> Iterator[bytes]:
+    try:
+        yield from file
+    except OSError as error:
+        raise FileError(describe("read", name, error.errno or 0)) from error
 
 
 @contextmanager

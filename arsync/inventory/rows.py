@@ -12,20 +12,23 @@ from itertools import chain
 from typing import Final, NamedTuple
 
 from arsync.errors import SelectionError, quoted
+from arsync.manifest.contents import Recorded
 from arsync.manifest.format import Page, RowState
-from arsync.manifest.reader import Reader, Recorded
+from arsync.manifest.reader import Reader
 from arsync.manifest.records import ROOT
 
-__all__ = ["DIRECTORY", "FILE", "Row", "Sheet", "entries_of", "sheets_of"]
+__all__ = ["DIRECTORY", "FILE", "HASHED", "WORTH", "Row", "Sheet", "entries_of", "sheets_of"]
 
 FILE: Final = 8
 DIRECTORY: Final = 4
 """Types, as DT_*: a mode's bits of the type are these, shifted by 12."""
 
 # Plain numbers: an enumeration takes a microsecond to compare, a million times.
-_HASHED: Final = int(RowState.HASHED)
+HASHED: Final = int(RowState.HASHED)
+WORTH: Final = int(RowState.HASHED | RowState.DIRTY | RowState.UNSTABLE)
+"""Bits of which HASHED alone says that the hash is the content's, as far as anybody knows."""
+
 _CHUNKED: Final = int(RowState.CHUNKED)
-_GOOD_MASK: Final = int(RowState.HASHED | RowState.DIRTY | RowState.UNSTABLE)
 _BEFORE_SEEN: Final = 2
 _AFTER_SEEN: Final = -3
 
@@ -67,12 +70,12 @@ class Row(NamedTuple):
     @property
     def has_hash(self) -> bool:
         """Tell whether the hash is the content's, as far as anybody knows."""
-        return self.state & _GOOD_MASK == _HASHED
+        return self.state & WORTH == HASHED
 
     @property
     def is_hashed(self) -> bool:
         """Tell whether a hash is recorded, of whatever worth."""
-        return bool(self.state & _HASHED)
+        return bool(self.state & HASHED)
 
     @property
     def is_chunked(self) -> bool:

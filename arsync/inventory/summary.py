@@ -13,11 +13,12 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from arsync.errors import ArsyncError, SelectionError
-from arsync.inventory.rows import FILE
+from arsync.inventory.rows import FILE, HASHED, WORTH
 from arsync.inventory.stores import Located
 from arsync.manifest import lock
+from arsync.manifest.contents import Recorded
 from arsync.manifest.format import Page, RowState, read_columns
-from arsync.manifest.reader import Reader, Recorded
+from arsync.manifest.reader import Reader
 from arsync.model import PageFlag
 
 __all__ = ["Content", "Stat", "Status", "TreeSize", "Verified", "describe_store", "stat_store"]
@@ -25,8 +26,6 @@ __all__ = ["Content", "Stat", "Status", "TreeSize", "Verified", "describe_store"
 DESTINATION: Final = 0
 _COLUMNS: Final = ("type", "size", "state", "verified")
 _MARKS: Final = (RowState.RACY, RowState.DIRTY, RowState.UNSTABLE, RowState.VOLATILE)
-_GOOD: Final = int(RowState.HASHED)
-_GOOD_MASK: Final = int(RowState.HASHED | RowState.DIRTY | RowState.UNSTABLE)
 
 
 @dataclass(frozen=True)
@@ -195,14 +194,14 @@ def _add_files(total: Content, page: Recorded) -> Iterator[tuple[int, int]]:
             continue
         total.files += 1
         total.bytes += size
-        if state & _GOOD_MASK == _GOOD:
+        if state & WORTH == HASHED:
             total.hashed_files += 1
             total.hashed_bytes += size
             if verified:
                 yield index, verified
             else:
                 total.never += 1
-        if state & ~_GOOD:
+        if state & ~HASHED:
             total.marks.update(str(mark.name).lower() for mark in _MARKS if state & mark)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -16,10 +17,10 @@ import lmdb
 
 from arsync.errors import ManifestError
 from arsync.manifest.environment import entries_of, starting_with, told, value_of
-from arsync.manifest.format import damage, page_facts
-from arsync.manifest.records import DIRECTORY_KEY, PAGE_KEY, check_chain, id_of, unseal
+from arsync.manifest.format import Place, damage, page_facts
+from arsync.manifest.records import DIRECTORY_KEY, PAGE_KEY, check_ends, id_of, unseal
 
-__all__ = ["FORMAT", "Contents", "Key", "Sizes", "check_version", "name_key"]
+__all__ = ["FORMAT", "Contents", "Key", "Recorded", "Sizes", "check_version", "name_key"]
 
 FORMAT: Final = 1
 
@@ -38,6 +39,19 @@ class Sizes:
     rows: int
     directories: int
     pages: int
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """Hold one page as it is recorded, unchecked but for its place in its directory.
+
+    Args:
+        path: of the directory, where that was asked for.
+    """
+
+    place: Place
+    path: bytes
+    data: bytes
 
 
 class Contents:
@@ -95,10 +109,32 @@ class Contents:
         """
 
         def read(txn: lmdb.Transaction) -> list[list[bytes]]:
-            cursor = txn.cursor(self._databases["pages"])
-            return [_chain(cursor, tree, directory) for directory in directories]
+            return [
+                [one.data for one in self._recorded(txn, tree, directory)]
+                for directory in directories
+            ]
 
         return self._read(read)
+
+    def records_of(self, tree: int, directory: int) -> list[Recorded]:
+        """Return the recorded pages of one directory with their places.
+
+        Raises: ManifestCorruptError.
+        """
+        return self._read(lambda txn: list(self._recorded(txn, tree, directory)))
+
+    def _recorded(
+        self, txn: lmdb.Transaction, tree: int, directory: int, path: bytes = b""
+    ) -> Iterator[Recorded]:
+        found = starting_with(txn.cursor(self._databases["pages"]), PAGE_KEY.pack(tree, directory))
+        is_first = True
+        for one, following in pairwise(chain(found, (None,))):
+            if one is None:
+                return
+            first, data = one[0][PAGE_KEY.size :], one[1]
+            check_ends(first, data, is_first=is_first, is_last=following is None)
+            is_first = False
+            yield Recorded(Place(tree, directory, first), path, data)
 
     def chunks_of(self, keys: Sequence[Key]) -> list[bytes | None]:
         """Return the chunk hashes of files by their directories' ids and their names."""
@@ -144,10 +180,3 @@ def check_version(stored: bytes) -> None:
         )
     if version < FORMAT:
         raise damage(f"its format is {version}, which never was")
-
-
-def _chain(cursor: Any, tree: int, directory: int) -> list[bytes]:
-    """Return the pages of one directory and see that none is missing at either end."""
-    found = list(starting_with(cursor, PAGE_KEY.pack(tree, directory)))
-    check_chain([key[PAGE_KEY.size :] for key, _ in found], [page for _, page in found])
-    return [page for _, page in found]

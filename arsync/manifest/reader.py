@@ -10,9 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
-from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,37 +18,23 @@ import lmdb
 
 from arsync.errors import SelectionError, quoted
 from arsync.manifest import health, lock
-from arsync.manifest.contents import Contents, check_version
+from arsync.manifest.contents import Contents, Recorded, check_version
 from arsync.manifest.environment import (
     DATABASES,
     MAP_BYTES,
     open_environment,
     present_in,
     reserve,
-    starting_with,
     told,
     value_of,
 )
 from arsync.manifest.format import Place, damage
-from arsync.manifest.records import PAGE_KEY, ROOT, check_ends
+from arsync.manifest.records import PAGE_KEY, ROOT
 from arsync.manifest.walk import skim, walk_shared
 
-__all__ = ["Reader", "Recorded"]
+__all__ = ["Reader"]
 
 _T = TypeVar("_T")
-
-
-@dataclass(frozen=True)
-class Recorded:
-    """Hold one page as it is recorded, unchecked but for its place in its directory.
-
-    Args:
-        path: of the directory.
-    """
-
-    place: Place
-    path: bytes
-    data: bytes
 
 
 class Reader(Contents):
@@ -137,16 +121,7 @@ class Reader(Contents):
 
         Raises: ManifestCorruptError.
         """
-        prefix = PAGE_KEY.pack(tree, directory)
-        found = starting_with(self._txn.cursor(self._databases["pages"]), prefix)
-        is_first = True
-        for one, following in pairwise(chain(found, (None,))):
-            if one is None:
-                return
-            first, data = one[0][PAGE_KEY.size :], one[1]
-            check_ends(first, data, is_first=is_first, is_last=following is None)
-            is_first = False
-            yield Recorded(Place(tree, directory, first), path, data)
+        return self._recorded(self._txn, tree, directory, path)
 
     def page_with(self, tree: int, directory: int, name: bytes) -> Recorded | None:
         """Return the page in which an entry stands, if it is recorded at all."""
