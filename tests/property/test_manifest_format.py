@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arsync.errors import ManifestCorruptError
-from arsync.manifest.format import Page, Place
+from arsync.manifest.format import SEEN, Page, Place, read_columns
 from arsync.model import PageFlag, Side
 from arsync.uring import Batch
 from arsync.uring.records import KNOWN, Slot, Verdict, are_sound, compare, pack, unpack
@@ -28,6 +28,31 @@ def test_a_page_comes_back(page: Page) -> None:
     data = page.encode(place)
     assert Page.decode(data, place) == page
     assert Page.decode(data, place).encode(place) == data
+
+
+@given(pages(), st.sets(st.sampled_from((*SEEN, "state", "verified"))))
+def test_a_few_columns_are_those_of_the_page(page: Page, wanted: set[str]) -> None:
+    """Stepping over the other columns leads to the same values."""
+    data = page.encode(place_of(page))
+    flags, columns = read_columns(data, place_of(page), wanted)
+    every = {**page.seen, "state": page.states, "verified": page.verified}
+    assert flags == page.flags
+    assert columns == {name: every[name] for name in wanted}
+
+
+@given(pages(), st.data())
+def test_a_few_columns_of_damaged_bytes(page: Page, data: st.DataObject) -> None:
+    """Also with a right checksum there is a sentence or some columns, never another exception."""
+    place = place_of(page)
+    damaged = bytearray(page.encode(place))
+    for _ in range(data.draw(st.integers(1, 3))):
+        damaged[data.draw(st.integers(0, len(damaged) - 1))] = data.draw(st.integers(0, 255))
+    bad = with_checksum(bytes(damaged), place)
+    try:
+        _, columns = read_columns(bad, place, ("type", "verified"))
+    except ManifestCorruptError:
+        return
+    assert len(columns["type"]) == len(columns["verified"]) > 0
 
 
 @given(pages())
