@@ -124,10 +124,17 @@ def _places(identity: Identity, mount: Mount) -> Iterator[bytes]:
 
 
 def _is_there(identity: Identity, path: bytes) -> bool:
+    """Tell whether a directory is at a path, or may be where nobody can look."""
+    try:
+        os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
     try:
         return identify(path).is_same(identity)
     except ArsyncError:
-        return False
+        return not os.access(path, os.R_OK, effective_ids=True)
 
 
 def _bytes(store: Path) -> int:

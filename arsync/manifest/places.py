@@ -87,10 +87,18 @@ def state_directory(option: str | None = None) -> Path:
 def stores(state: Path) -> list[tuple[Path, Identity]]:
     """Return each store below a state directory, with the destination that it belongs to.
 
+    Stores of other users, which cannot be looked into, are left out.
+
     Raises: ManifestCorruptError; FileError.
     """
-    paths = sorted(state.glob(f"*/{_IDENTITY_FILE}"))
-    return [(path.parent, identity_in(path.parent)) for path in paths]
+    try:
+        paths = [state / name for name in sorted(os.listdir(state))]
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise FileError(describe("read", state, error.errno or 0)) from error
+    found = [path for path in paths if os.path.lexists(path / _IDENTITY_FILE)]
+    return [(path, identity_in(path)) for path in found]
 
 
 def find(state: Path, dst: bytes) -> Found:

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,6 +30,8 @@ with Store(Path(sys.argv[1]), b"/backup"):
     print("open", flush=True)
     sys.stdin.read()
 """
+
+NOBODY = 65534
 
 RUNS = (
     {"start": VERIFIED, "end": VERIFIED + 9, "exit": 23, "errors": 2, "options": {"delete": True}},
@@ -91,6 +94,18 @@ def test_status_of_nothing(state: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert told(capsys, "status") == f"no manifests in '{state}'\n"
     assert json.loads(told(capsys, "status", "--json")) == {"state_dir": str(state), "stores": []}
     assert not state.exists()
+
+
+def test_a_state_directory_that_cannot_be_read(
+    tmp_path: Path, state: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is not taken for an empty one: exit code 11."""
+    state.write_text("no directory")
+    for words in (["status"], ["manifest", "gc"]):
+        assert run(words) == 11
+        assert f"cannot read '{state}': Not a directory" in capsys.readouterr().err
+    assert run(["manifest", "stat", str(tmp_path)]) == 3
+    assert "there is no such directory" in capsys.readouterr().err
 
 
 def test_runs_are_shown_whatever_they_lack(
@@ -296,6 +311,28 @@ def test_a_disk_that_is_not_mounted_is_not_gone(
     assert store.exists()
     assert "removed" in told(capsys, "manifest", "gc", "--yes", "--unmounted")
     assert not store.exists()
+
+
+def test_what_may_not_be_looked_at_is_not_gone() -> None:
+    """A destination below a directory that is closed to this user counts as there."""
+    need_root()
+    with tempfile.TemporaryDirectory(dir="/dev/shm", prefix="arsync-test-") as base:
+        Path(base).chmod(0o755)
+        closed = Path(base, "closed")
+        closed.mkdir()
+        store = recorded(closed / "dst", Path(base, "state"))
+        for path in (store.parent, store, *store.iterdir()):
+            os.chown(path, NOBODY, NOBODY)
+        for shut in (closed, closed / "dst"):
+            shut.chmod(0o300)
+            os.seteuid(NOBODY)
+            try:
+                assert candidates(store.parent) == []
+            finally:
+                os.seteuid(0)
+            shut.chmod(0o755)
+        shutil.rmtree(closed / "dst")
+        assert [one.fate for one in candidates(store.parent)] == [Fate.DELETED]
 
 
 def test_a_part_of_a_filesystem_says_nothing_about_the_rest(tmp_path: Path, state: Path) -> None:
