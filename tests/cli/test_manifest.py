@@ -19,7 +19,8 @@ import pytest
 import xxhash
 
 from arsync.cli.run import run
-from arsync.manifest.format import RowState
+from arsync.manifest.format import Page, Place, RowState
+from arsync.manifest.store import Group, Store
 from tests.kit.filesystems import filesystem
 from tests.kit.recorded import VERIFIED, record
 from tests.requirements import need_command, need_filesystem, need_root
@@ -168,17 +169,51 @@ def test_years_that_libc_does_not_know(
     (dst / "f").touch()
     os.utime(dst / "f", ns=(0, 2**62))
     store = record(dst, state)
-    from arsync.manifest.format import Page, Place
-    from arsync.manifest.store import Group, Store
-
-    with Store(store, bytes(dst)) as opened:
-        ((data,),) = opened.pages_of(0, [1])
-        page = Page.decode(data, Place(0, 1))
-        page.seen["mtime_s"] = (2**62, 2**62)
-        opened.commit(Group(pages=[(0, 1, [(b"", page.encode(Place(0, 1)))])]))
+    change_root(store, mtime_s=(2**62, 2**62))
     out, _ = told(capsys, "manifest", "show", dst, "f")
     assert f"@{2**62}." in out
     assert f" @{2**62} " in told(capsys, "manifest", "show", dst)[0]
+
+
+def change_root(store: Path, **columns: tuple[int, ...]) -> None:
+    """Change what is recorded of a root directory of one page."""
+    with Store(store, b"/backup") as opened:
+        ((data,),) = opened.pages_of(0, [1])
+        page = Page.decode(data, Place(0, 1))
+        page.seen.update(columns)
+        opened.commit(Group(pages=[(0, 1, [(b"", page.encode(Place(0, 1)))])]))
+
+
+def test_devices_digests_and_what_could_not_be_read(
+    tmp_path: Path, state: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each form says what it can of them."""
+    dst = tmp_path / "odd"
+    dst.mkdir()
+    for name in ("device", "lost"):
+        (dst / name).touch()
+    columns = {"type": (4, 2, 0), "rdev_major": (0, 5, 0), "rdev_minor": (0, 1, 0)}
+    digests = {"xattr_digest": (0, 7, 0), "acl_digest": (0, 8, 0)}
+    change_root(record(dst, state, lambda _path: 0), **columns, **digests, flags=(0, 1, 4))
+    out, _ = told(capsys, "manifest", "show", dst)
+    assert re.search(r"^crw-r--r-- +1 \w+ \w+ +5, 1 .* device$", out, re.MULTILINE)
+    assert re.search(r"^\?rw-r--r-- .* lost$", out, re.MULTILINE)
+    out, _ = told(capsys, "manifest", "show", dst, "device")
+    assert "  device        5, 1\n" in out
+    assert "  digests       xattr 0000000000000007, acl 0000000000000008\n" in out
+    assert "could not be read" in told(capsys, "manifest", "show", dst, "lost")[0]
+    _, device, lost = map(json.loads, told(capsys, "manifest", "export", dst)[0].splitlines())
+    assert (device["type"], device["device"], device["flags"]) == (
+        "character_device",
+        [5, 1],
+        ["mount"],
+    )
+    assert (device["xattr_digest"], device["acl_digest"]) == ("0" * 15 + "7", "0" * 15 + "8")
+    assert (lost["type"], lost["flags"]) == ("unknown", ["bad"])
+    out, _ = told(capsys, "manifest", "export", dst, "--format=mtree")
+    assert "./device type=char mode=0644 " in out
+    assert " device=linux,5,1 time=" in out
+    assert "# ./lost could not be read\n" in out
 
 
 def test_a_directory_of_several_pages(
