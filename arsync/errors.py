@@ -102,10 +102,10 @@ class VanishedError(ArsyncError):
 
 
 class DeleteLimitError(ArsyncError):
-    """Say that deletions stopped at the limit."""
+    """Say that nothing was deleted, because of a limit."""
 
     exit_code = 25
-    meaning = "--max-delete reached"
+    meaning = "nothing was deleted: --max-delete, or an empty SRC"
 
 
 class StalledError(ArsyncError):

@@ -216,6 +216,7 @@ def _report(report: Report) -> _Fields:
         "vanished": [named("path", path) for path in report.vanished],
         "vanished_count": report.vanished_count,
         "warnings": [_warning(warning) for warning in report.warnings],
+        "kept_back": _plain(report.kept_back),
         "stopped": _plain(report.stopped),
         "stopped_code": report.stopped_code,
         "interrupted": report.interrupted,

@@ -57,6 +57,7 @@ _UPDATE_LETTERS: Final = {
     Kind.SPECIAL: "c",
     Kind.LINK: "h",
     Kind.DIR: ".",
+    Kind.DELETE: "*",
     Kind.CHECK: ".",
 }
 
@@ -85,6 +86,8 @@ def itemize(change: Change, keep: int) -> str:
         keep: the run's Keep bits: whether times are kept decides between t and T.
     Source: rsync(1), --itemize-changes.
     """
+    if change.kind == Kind.DELETE:
+        return "*deleting  "
     return _itemize(change.kind, change.mode & _TYPE_MASK, change.why, keep)
 
 
@@ -165,6 +168,7 @@ class LineFormat:
         self._eight_bit = eight_bit
         self.itemized = False
         """The format holds %i."""
+        self._tells_deletions = False
         self._parts = self._compile(text)
 
     def line(self, change: Change, root: bytes = b"") -> str:
@@ -174,6 +178,9 @@ class LineFormat:
             root: the source root as the user wrote it, which %f begins with.
         Returns: about 2 us.
         """
+        if change.kind == Kind.DELETE and not self._tells_deletions:
+            name = escape_name(self._name(change, root), eight_bit=self._eight_bit)
+            return f"deleting {name}"
         return "".join([part(change, root) for part in self._parts])
 
     def _compile(self, text: str) -> tuple[Part, ...]:
@@ -201,13 +208,14 @@ class LineFormat:
         if part is None:
             raise UsageError(f"{self._option}: {match[0]!r} is no escape that arsync knows")
         self.itemized = self.itemized or letter == "i"
+        self._tells_deletions = self._tells_deletions or letter in "io"
         return _padded(part, width) if width.strip("-") else part
 
     def _simple_part(self, letter: str) -> Part | None:
         keep = self._keep
         parts: dict[str, Part] = {
             "i": lambda change, _: itemize(change, keep),
-            "o": _literal("send"),
+            "o": lambda change, _: "del." if change.kind == Kind.DELETE else "send",
             "p": _literal(str(os.getpid())),
             "t": lambda _, __: time.strftime("%Y/%m/%d %H:%M:%S"),
             "M": lambda change, _: _local_time(change.mtime_s),
@@ -237,7 +245,7 @@ class LineFormat:
 
     def _name(self, change: Change, root: bytes) -> bytes:
         name = change.path or b"."
-        if self._relative and root == b"/":
+        if self._relative and root == b"/" and change.kind != Kind.DELETE:
             name = b"/" + name
         return name + b"/" if change.mode & _TYPE_MASK == stat.S_IFDIR else name
 
@@ -251,7 +259,7 @@ class LineFormat:
         nothing = "    " + pad("", 0) if width.strip("-") else ""
 
         def link(change: Change, _: bytes) -> str:
-            if not change.link:
+            if not change.link or change.kind == Kind.DELETE:
                 return nothing
             arrow = " => " if change.kind == Kind.LINK else " -> "
             return arrow + pad(

@@ -49,6 +49,7 @@ class Kind(enum.IntEnum):
     DIR = 6
     CHECK = 7
     NONE = 8
+    DELETE = 9
 
 
 class Why(enum.IntFlag):
@@ -73,6 +74,7 @@ class Why(enum.IntFlag):
     NEWER = 65536
     EXISTS = 131072
     RACY = 262144
+    EXTRA = 524288
     LARGE = 1048576
     SMALL = 2097152
 
@@ -147,6 +149,7 @@ class ProblemKind(enum.IntEnum):
     SKIPPED = 5
     LOOP = 6
     UNSAFE = 7
+    KEPT = 8
 
 
 class Side(enum.IntEnum):
@@ -201,7 +204,8 @@ class Change(NamedTuple):
     """Hold one changed entry, for those who print names; only then is one made for each.
 
     Args:
-        path: below the source root, without a slash at either end; empty for the root.
+        path: below the source root, without a slash at either end; empty for the root. For
+            Kind.DELETE it is below the destination's, and all that follows is of that entry.
         kind, why, state, method, flags: numbers of the enumerations above.
         mode: st_mode of the source, type bits included.
         link: target of a symlink; for Kind.LINK the first name's path below the root; else empty.
@@ -278,6 +282,7 @@ class WarningKind(enum.Enum):
     SKIPPED = "skipped"
     LOOP = "loop"
     UNSAFE = "unsafe"
+    KEPT = "kept"
 
 
 @dataclass(frozen=True)
@@ -323,6 +328,7 @@ class Counts:
     found_devices: int = 0
     found_specials: int = 0
     found_bytes: int = 0
+    found_dst: int = 0
     plan_files: int = 0
     plan_bytes: int = 0
     plan_metas: int = 0
@@ -333,6 +339,11 @@ class Counts:
     new_symlinks: int = 0
     new_devices: int = 0
     new_specials: int = 0
+    extra_files: int = 0
+    extra_dirs: int = 0
+    extra_symlinks: int = 0
+    extra_devices: int = 0
+    extra_specials: int = 0
     done_files: int = 0
     done_dirs: int = 0
     done_symlinks: int = 0
@@ -341,6 +352,11 @@ class Counts:
     done_metas: int = 0
     checked_files: int = 0
     checked_bytes: int = 0
+    deleted_files: int = 0
+    deleted_dirs: int = 0
+    deleted_symlinks: int = 0
+    deleted_devices: int = 0
+    deleted_specials: int = 0
     done_bytes: int = 0
     hole_bytes: int = 0
     moved_bytes: int = 0
@@ -357,7 +373,18 @@ class Counts:
         """Count the entries of every type in the source."""
         return count_found(self)
 
+    @property
+    def extra(self) -> int:
+        """Count what only the destination has and can be deleted, once all of it is known."""
+        return sum(getattr(self, f"extra_{kind}") for kind in _TYPES)
 
+    @property
+    def deleted(self) -> int:
+        """Count the entries of every type that were deleted."""
+        return sum(getattr(self, f"deleted_{kind}") for kind in _TYPES)
+
+
+_TYPES: Final = ("files", "dirs", "symlinks", "devices", "specials")
 _FOUND: Final = ("found_files", "found_dirs", "found_symlinks", "found_devices", "found_specials")
 _ARRAYS: Final = ("method_files", "method_bytes")
 _NUMBERS: Final = tuple(one.name for one in fields(Counts) if one.name not in _ARRAYS)
@@ -430,6 +457,7 @@ class Report:
         vanished: paths of source entries that went away before they were read, bounded likewise.
         vanished_count: all of them.
         warnings: one a kind, in the order in which they first appeared.
+        kept_back: why extras were found and none of them was deleted, as a sentence; else empty.
         stopped: the error that ended the run early, as a sentence; else empty.
         stopped_code: its exit code; 0 where nothing did.
         interrupted: a signal ended the run.
@@ -447,6 +475,7 @@ class Report:
     vanished: tuple[bytes, ...] = ()
     vanished_count: int = 0
     warnings: tuple[RunWarning, ...] = ()
+    kept_back: str = ""
     stopped: str = ""
     stopped_code: int = 0
     interrupted: bool = False
@@ -479,10 +508,10 @@ class Report:
 
     @property
     def exit_code(self) -> int:
-        """Return rsync's exit code: 20, the code of what stopped it, 23, 24, or 0.
+        """Return rsync's exit code: 20, the code of what stopped it, 23, 24, 25, or 0.
 
         What cannot be held counts as not transferred, as rsync has it; an unstable file, one that
-        the options leave out and an unsafe link do not.
+        the options leave out, an unsafe link and an extra that had to stay do not.
         """
         if self.interrupted:
             return 20
@@ -490,7 +519,9 @@ class Report:
             return self.stopped_code
         if self.failure_count or any(one.kind in _PARTIAL for one in self.warnings):
             return 23
-        return 24 if self.vanished_count else 0
+        if self.vanished_count:
+            return 24
+        return 25 if self.kept_back else 0
 
 
 _PARTIAL: Final = frozenset(WarningKind) - {
@@ -498,5 +529,6 @@ _PARTIAL: Final = frozenset(WarningKind) - {
     WarningKind.UNSTABLE,
     WarningKind.SKIPPED,
     WarningKind.UNSAFE,
+    WarningKind.KEPT,
 }
 """The warnings that make a transfer partial."""

@@ -21,6 +21,8 @@ from arsync.owners import IdMap
 __all__ = [
     "ARCHIVE",
     "CopyMethod",
+    "DeletePolicy",
+    "DeleteTime",
     "Engine",
     "EngineOptions",
     "LinkPolicy",
@@ -36,6 +38,7 @@ __all__ = [
 Engine = Literal["auto", "uring", "sync"]
 CopyMethod = Literal["auto", "reflink", "copy_file_range", "splice", "read_write", "direct"]
 ReflinkPolicy = Literal["auto", "always", "never"]
+DeleteTime = Literal["never", "before", "after"]
 
 KIB: Final = 1024
 MIB: Final = 1024 * KIB
@@ -55,6 +58,8 @@ RANGES: Final[Mapping[str, tuple[int, int]]] = MappingProxyType(
         "modify_window": (-1, 2**31 - 1),
         "min_size": (0, LARGEST_SIZE),
         "max_size": (0, LARGEST_SIZE),
+        "max_delete": (0, 2**63 - 1),
+        "max_percent": (0, 100),
         "human_readable": (0, 3),
         "itemize": (0, 2),
         "name_level": (0, 2),
@@ -78,6 +83,9 @@ OPTION_OF: Final[Mapping[str, str]] = MappingProxyType(
         "modify_window": "--modify-window",
         "min_size": "--min-size",
         "max_size": "--max-size",
+        "max_delete": "--max-delete",
+        "max_percent": "--max-delete",
+        "delete": "--delete",
         "human_readable": "--human-readable",
         "itemize": "--itemize-changes",
         "name_level": "--info=name",
@@ -319,11 +327,49 @@ class EngineOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
+class DeletePolicy:
+    """Say what is deleted of what only DST has, and when.
+
+    Args:
+        when: "before" the first copy, "after" the last one, or "never".
+        ignore_errors: read errors in SRC do not keep anything.
+        max_delete: where more entries would go, nothing is deleted; None for no limit.
+        max_percent: the same as a share of the entries in DST.
+        allow_empty_source: a source with nothing in it empties DST.
+    """
+
+    when: DeleteTime = "never"
+    ignore_errors: bool = False
+    max_delete: int | None = None
+    max_percent: int | None = None
+    allow_empty_source: bool = False
+
+    def __post_init__(self) -> None:
+        """Check each value.
+
+        Raises: UsageError that names the option.
+        """
+        _check_choice("delete", self.when, get_args(DeleteTime))
+        _check_range("max_delete", self.max_delete)
+        _check_range("max_percent", self.max_percent)
+
+    @property
+    def wanted(self) -> bool:
+        """Tell whether anything is deleted."""
+        return self.when != "never"
+
+    @property
+    def is_limited(self) -> bool:
+        """Tell whether there is a limit to what is deleted."""
+        return self.max_delete is not None or self.max_percent is not None
+
+
+@dataclass(frozen=True, kw_only=True)
 class SyncOptions:
     """Hold everything that a run is told; without arguments it is `arsync -a SRC DST`.
 
     Args:
-        preserve, links, owners, update, write, engine: see there.
+        preserve, links, owners, update, write, delete, engine: see there.
         relative: -R, the whole path of SRC is made below DST.
         one_file_system: -x; 1 makes an empty directory at a mount point, 2 (-xx) leaves it out.
         chmod: changes to modes, in order.
@@ -339,6 +385,7 @@ class SyncOptions:
     owners: OwnerPolicy = field(default_factory=OwnerPolicy)
     update: UpdatePolicy = field(default_factory=UpdatePolicy)
     write: WritePolicy = field(default_factory=WritePolicy)
+    delete: DeletePolicy = field(default_factory=DeletePolicy)
     engine: EngineOptions = field(default_factory=EngineOptions)
     relative: bool = False
     one_file_system: int = 0
@@ -355,6 +402,8 @@ class SyncOptions:
         Raises: UsageError that names the option.
         """
         _check_range("one_file_system", self.one_file_system)
+        if self.delete.wanted and not (self.preserve.recursive or self.preserve.dirs):
+            raise UsageError("--delete does not work without --recursive (-r) or --dirs (-d)")
 
 
 @dataclass(frozen=True, kw_only=True)

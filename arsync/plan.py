@@ -20,11 +20,13 @@ class Phase(enum.Enum):
     """Name what a batch is for; the value is what people read.
 
     COPY runs while the tree is walked. LINK begins when every first name of a hard-linked file is
-    in place, FINISH when nothing more will be written into any directory.
+    in place, DELETE when everything is copied, or before anything is, FINISH when nothing more will
+    be written into any directory.
     """
 
     COPY = ""
     LINK = "hard links"
+    DELETE = "deletions"
     FINISH = "directory times"
 
 

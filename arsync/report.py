@@ -162,6 +162,7 @@ def _details(report: Report, level: int) -> list[tuple[str, str]]:
     found = f"{entries}, {size(counts.found_bytes, level)}"
     return [
         ("also", _others(report, level)),
+        ("deleted", _deletions(report, level)),
         ("found", found),
         ("engine", _engine(report, level)),
         ("again", ", ".join(again)),
@@ -198,6 +199,31 @@ def _others(report: Report, level: int) -> str:
     return ", ".join(map(_glued, parts))
 
 
+def _deletions(report: Report, level: int) -> str:
+    number = _deleted(report)
+    return counted(sum(number), "entry", "entries", level=level) if any(number) else ""
+
+
+def _deleted(report: Report) -> tuple[int, int, int, int, int]:
+    """Return how many files, directories, symlinks, devices and others went, or would go."""
+    counts = report.counts
+    if report.dry_run:
+        return (
+            counts.extra_files,
+            counts.extra_dirs,
+            counts.extra_symlinks,
+            counts.extra_devices,
+            counts.extra_specials,
+        )
+    return (
+        counts.deleted_files,
+        counts.deleted_dirs,
+        counts.deleted_symlinks,
+        counts.deleted_devices,
+        counts.deleted_specials,
+    )
+
+
 def _engine(report: Report, level: int) -> str:
     parts = [f"{report.engine}, {counted(report.lanes, 'lane')}"]
     parts += [
@@ -217,6 +243,8 @@ def _troubles(report: Report, level: int) -> list[tuple[str, str]]:
         rows.append(("vanished", _vanished(report, level)))
     if report.failure_count:
         rows.append(("failed", _failed(report, level)))
+    if report.kept_back:
+        rows.append(("kept", escaped(report.kept_back)))
     if report.stopped:
         rows.append(("stopped", escaped(report.stopped)))
     return rows
@@ -300,7 +328,7 @@ def stats_table(report: Report, level: int = 1) -> str:
     lines = [
         f"Number of files: {_by_type(found, level)}",
         f"Number of created files: {_by_type(made, level)}",
-        "Number of deleted files: 0",
+        f"Number of deleted files: {_by_type(_deleted(report), level)}",
         f"Number of regular files transferred: {grouped(report.copied_files, level)}",
         f"Total file size: {human(counts.found_bytes, level)} bytes",
         f"Total transferred file size: {human(whole, level)} bytes",

@@ -63,6 +63,24 @@ class Transfer:
             first = replace(first, with_root=True)
         return Transfer(self.root, (first, *self.starts[1:]))
 
+    @property
+    def operand(self) -> bytes:
+        """Return what people know it by: its only name below the root, or the root."""
+        paths = self.paths
+        return os.path.join(self.root, *paths) if paths and len(paths) == 1 else self.root
+
+    @property
+    def start_count(self) -> int:
+        """Count the entries that it starts with."""
+        return sum(
+            len(start.above) + 1
+            if isinstance(start, Chain)
+            else len(start.names)
+            if isinstance(start, Named)
+            else 1
+            for start in self.starts
+        )
+
     def may_meet(self, other: Transfer) -> bool:
         """Tell whether both may hold an entry of one name, or give the root its attributes."""
         mine, theirs = self.paths, other.paths

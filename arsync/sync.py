@@ -18,6 +18,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
+from arsync.clock import Ticker, Timer
+from arsync.deletion import Found, why_kept, without_limits
 from arsync.errors import ArsyncError, FileError, Interrupted, UsageError, describe
 from arsync.execute import Lanes, Worker, join_all
 from arsync.model import (
@@ -26,6 +28,7 @@ from arsync.model import (
     Op,
     PhaseTime,
     Problem,
+    ProblemKind,
     Progress,
     Report,
     Side,
@@ -47,16 +50,15 @@ from arsync.settings import (
     make_backup,
     make_settings,
 )
-from arsync.uring import Batch, Identity, Later, LaterKind, Rules, Tally
+from arsync.sources import Sources
+from arsync.uring import Batch, ExtrasPass, Identity, Later, LaterKind, Rules, Tally
 from arsync.uring.executor import WritingRefused
-from arsync.uring.scanner import Root, Scanner, scan_flags
+from arsync.uring.scanner import Root, Scanner
 from arsync.uring.selection import Matcher
 
 __all__ = ["Listener", "sync"]
 
 PathLike = bytes | str | os.PathLike[str] | os.PathLike[bytes]
-
-_PROGRESS_S = 0.1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,6 +140,9 @@ class _Run:
         self._temp_dir: bytes | None = None
         self._links: Later | None = None
         self._failed_directories = _FailedDirectories()
+        self._delete_policy = options.delete
+        self._had_read_errors = False
+        self._kept_back = ""
         self._error: BaseException | None = None
 
     def run(self, sources: Sequence[bytes], dst: bytes) -> Report:
@@ -145,7 +150,7 @@ class _Run:
         try:
             with ExitStack() as stack:
                 if self._progress:
-                    stack.enter_context(_Ticker(self._tell_progress, self._fail))
+                    stack.enter_context(Ticker(self._tell_progress, self._fail))
                 self._sync_all(sources, dst, stack)
             self._raise_what_failed()
         except KeyboardInterrupt:
@@ -182,6 +187,7 @@ class _Run:
         transfers, target, problems = resolve(sources, dst, self._options)
         if problems:
             self._tell_problems(problems, b"", b"")
+            self._had_read_errors = any(one.kind == ProblemKind.FAILED for one in problems)
         if not transfers:
             return
         self._dst = target.root
@@ -191,27 +197,27 @@ class _Run:
             stack.enter_context(dst_root)
         if self._options.preserve.hard_links:
             self._links = stack.enter_context(Later(LaterKind.LINKS))
-        earlier: list[tuple[Transfer, Root]] = []
+        roots = [stack.enter_context(Root(transfer.root)) for transfer in transfers]
         new_root = target.missing
-        for transfer in transfers:
+        write = self._options.write
+        spared = tuple(
+            os.path.join(self._dst, path)
+            for path in (write.temp_dir, write.backup_dir)
+            if path is not None
+        )
+        if dst_root and self._delete_policy.is_limited and len(transfers) > 1:
+            self._judge_all(Sources(transfers, roots, 0, new_root, spared), dst_root)
+        for index, transfer in enumerate(transfers):
             self._exact = False
             self._src = transfer.root
-            src_root = stack.enter_context(Root(transfer.root))
-            flags = scan_flags(self._options, as_root=self._identity.is_root, new_root=new_root)
-            scanner = Scanner(src_root, dst_root, flags)
-            self._select(scanner, transfer, earlier)
-            self._sync_one(transfer, scanner, dst_root, temp_dir_fd, last=transfer is transfers[-1])
-            earlier.append((transfer, src_root))
+            sources_of_run = Sources(transfers, roots, index, new_root, spared)
+            self._sync_one(sources_of_run, dst_root, temp_dir_fd)
             new_root = new_root and not transfer.gives_root
 
-    def _select(
-        self, scanner: Scanner, transfer: Transfer, earlier: Sequence[tuple[Transfer, Root]]
-    ) -> None:
-        """Leave out what the rules hide, and leave alone what an earlier source has given."""
-        scanner.select(self._options.filters, whole=transfer.paths is None)
-        for other, root in earlier:
-            if transfer.may_meet(other):
-                scanner.add_earlier(root, other.paths, gives_root=other.gives_root)
+    def _open_scanner(self, sources: Sources, dst: Root | None, *, extras: bool) -> Scanner:
+        return sources.open_scanner(
+            dst, self._options, as_root=self._identity.is_root, extras=extras
+        )
 
     def _open_target(self, target: Target) -> Root | None:
         """Open the destination, made where it is missing; None in a dry run that would make it."""
@@ -237,42 +243,119 @@ class _Run:
 
     # ------------------------------------------------------------ one transfer
 
-    def _sync_one(
-        self,
-        transfer: Transfer,
-        scanner: Scanner,
-        dst: Root | None,
-        temp_dir_fd: int,
-        *,
-        last: bool,
-    ) -> None:
+    def _sync_one(self, sources: Sources, dst: Root | None, temp_dir_fd: int) -> None:
         granule_ns = find_granule_ns(dst, may_write=not self._dry_run) if dst else 1
         rules = Rules(self._options, granule_ns, self._identity)
+        when = self._delete_policy.when if dst else "never"
+        scanner = self._open_scanner(sources, dst, extras=when == "after")
         scanner.map_acls(rules)
         with ExitStack() as stack:
+            extras = stack.enter_context(Later(LaterKind.EXTRAS)) if when == "after" else None
             dirs = None if self._dry_run else stack.enter_context(Later(LaterKind.DIRS))
             if dst and (self._options.update.checksum or not self._dry_run):
                 self._start_lanes(scanner.src, dst, rules, temp_dir_fd, stack)
+            if when == "before":
+                self._delete_first(sources, dst, rules)
+            found = Tally()
 
             def take_in(batch: Batch, parents: Sequence[Batch]) -> None:
-                self._take_in(batch, parents, dirs)
+                self._take_in(batch, parents, found, dirs, extras)
 
             walk = Walk(
                 scanner,
                 rules,
-                transfer.starts,
+                sources.transfer.starts,
                 take_in,
                 self._engine.scan_threads,
-                self._make_pruner(transfer, take_in),
+                self._make_pruner(sources.transfer, take_in),
             )
             with self._timed("walk and copy"):
                 self._walk(walk)
-                self._exact = last
+                self._exact = sources.are_all
                 self._drain()
-            for phase, later in ((Phase.LINK, self._links), (Phase.FINISH, dirs)):
-                if later and later.count:
-                    with self._timed(phase.value):
-                        self._run_phase(phase, later)
+            if self._links and self._links.count:
+                with self._timed(Phase.LINK.value):
+                    self._run_phase(Phase.LINK, self._links)
+            if extras and extras.count:
+                self._delete(sources, extras, found)
+            if dirs and dirs.count:
+                with self._timed(Phase.FINISH.value):
+                    # For who is not root the mode of one may shut those below it out.
+                    self._run_phase(Phase.FINISH, dirs, in_order=not self._identity.is_root)
+
+    # --------------------------------------------------------------- deletions
+
+    def _judge_all(self, first: Sources, dst: Root) -> None:
+        """Find the extras of all sources, for limits that are to hold for all together."""
+        extra = entries = 0
+        rules = Rules(self._options, 1, self._identity)
+        for index in range(len(first.transfers)):
+            with Later(LaterKind.EXTRAS) as extras:
+                found = self._find_extras(replace(first, index=index), dst, rules, extras)
+                extra += sum_tallies([self._settle(extras).raw]).extra
+                entries += sum_tallies([found.raw]).found_dst
+        limits = replace(self._delete_policy, ignore_errors=True, allow_empty_source=True)
+        self._kept_back = why_kept(limits, Found(src=b"", extra=extra, entries=entries))
+        if self._kept_back:
+            self._delete_policy = replace(self._delete_policy, when="never")
+        self._delete_policy = without_limits(self._delete_policy)
+
+    def _delete_first(self, sources: Sources, dst: Root | None, rules: Rules) -> None:
+        """Walk to find extras, and delete them; what goes wrong is found again and told then."""
+        with Later(LaterKind.EXTRAS) as extras, self._timed(Phase.DELETE.value):
+            found = self._find_extras(sources, dst, rules, extras)
+            self._delete(sources, extras, found)
+
+    def _find_extras(
+        self, sources: Sources, dst: Root | None, rules: Rules, extras: Later
+    ) -> Tally:
+        """Walk for nothing but extras; return what the walk found."""
+        found = Tally()
+
+        def receive(batch: Batch, _parents: Sequence[Batch]) -> None:
+            self._raise_what_failed()
+            found.add(batch.tally)
+            self._note_read_errors(batch)
+            extras.add(batch)
+
+        scanner = self._open_scanner(sources, dst, extras=True)
+        scanner.map_acls(rules)
+        starts = sources.transfer.starts
+        self._walk(Walk(scanner, rules, starts, receive, self._engine.scan_threads))
+        return found
+
+    def _delete(self, sources: Sources, extras: Later, found: Tally) -> None:
+        """Delete what was found, all of it or nothing."""
+        counts = sum_tallies([found.raw])
+        settled = self._settle(extras)
+        reason = why_kept(
+            self._delete_policy,
+            Found(
+                src=sources.transfer.operand,
+                extra=sum_tallies([settled.raw]).extra,
+                entries=counts.found_dst,
+                is_empty=counts.found - counts.found_dirs == 0
+                and counts.found_dirs <= sources.transfer.start_count,
+                had_read_errors=self._had_read_errors,
+            ),
+        )
+        if reason:
+            self._kept_back = reason
+            return
+        self._found.add(settled.raw[0])
+        with self._timed(Phase.DELETE.value):
+            for part in (ExtrasPass.FILES, ExtrasPass.DIRS):
+                extras.start(part)
+                # a directory is empty when those in it are gone
+                self._run_phase(Phase.DELETE, extras, in_order=part is ExtrasPass.DIRS)
+
+    def _settle(self, extras: Later) -> Tally:
+        write = self._options.write
+        return extras.settle(backups_stay=write.backup and write.backup_dir is None)
+
+    def _note_read_errors(self, batch: Batch) -> None:
+        if batch.problem_count and batch.has_read_errors():
+            self._had_read_errors = True
 
     def _make_pruner(self, transfer: Transfer, receive: Receiver) -> Pruner | None:
         if not self._options.prune_empty_dirs:
@@ -335,27 +418,37 @@ class _Run:
         if errors:
             raise errors[0]
 
-    def _take_in(self, batch: Batch, parents: Sequence[Batch], dirs: Later | None) -> None:
+    def _take_in(
+        self,
+        batch: Batch,
+        parents: Sequence[Batch],
+        found: Tally,
+        dirs: Later | None,
+        extras: Later | None,
+    ) -> None:
         """Take a compared batch from the walk: spool what waits, pass on the rest."""
         self._raise_what_failed()
+        if extras:
+            self._note_read_errors(batch)
+            extras.add(batch)
         if self._links:
             self._links.add(batch)
         if dirs:
             dirs.add(batch)
         self._found.add(batch.tally)
+        found.add(batch.tally)
         if self._lanes:
             self._lanes.add(batch, parents, Phase.COPY)
         else:
             with self._lock:
                 self._done(Unit(batch, Phase.COPY))
 
-    def _run_phase(self, phase: Phase, later: Later) -> None:
+    def _run_phase(self, phase: Phase, later: Later, *, in_order: bool = False) -> None:
         """Execute what was spooled, batch by batch.
 
-        The directories come deepest first. For who is not root that order is needed: the mode of
-        one may shut those below it out.
+        Args:
+            in_order: a batch waits for the one before it. Directories come deepest first.
         """
-        in_order = phase is Phase.FINISH and not self._identity.is_root
         before: list[Batch] = []
         self._phase = phase
         while True:
@@ -417,8 +510,8 @@ class _Run:
                 )
             )
 
-    def _timed(self, name: str) -> _Timer:
-        return _Timer(name, self._phases)
+    def _timed(self, name: str) -> Timer:
+        return Timer(name, self._phases)
 
     def _finished_report(
         self, *, interrupted: bool = False, stopped: ArsyncError | None = None
@@ -430,6 +523,7 @@ class _Run:
             engine="uring" if self._engine.ring else "sync",
             engine_note=self._engine.note,
             lanes=self._engine.lanes,
+            kept_back=self._kept_back,
             stopped=str(stopped) if stopped else "",
             stopped_code=stopped.exit_code if stopped else 0,
             interrupted=interrupted,
@@ -469,42 +563,3 @@ class _FailedDirectories:
             return False
         parts = problem.path.split(b"/")
         return any(b"/".join(parts[:depth]) in self._paths for depth in range(1, len(parts) + 1))
-
-
-class _Timer:
-    """Note how long a phase took."""
-
-    def __init__(self, name: str, phases: list[PhaseTime]) -> None:
-        self._name = name
-        self._phases = phases
-
-    def __enter__(self) -> None:
-        self._start = time.monotonic()
-
-    def __exit__(self, *exception: object) -> None:
-        self._phases.append(PhaseTime(self._name, time.monotonic() - self._start))
-
-
-class _Ticker:
-    """Call something ten times a second, and once more at the end; hand on what it raises."""
-
-    def __init__(self, call: Callable[[], None], fail: Callable[[BaseException], None]) -> None:
-        self._call = call
-        self._fail = fail
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._tick, name="arsync-progress")
-
-    def __enter__(self) -> None:
-        self._thread.start()
-
-    def __exit__(self, *exception: object) -> None:
-        self._ended.set()
-        self._thread.join()
-
-    def _tick(self) -> None:
-        try:
-            while not self._ended.wait(_PROGRESS_S):
-                self._call()
-            self._call()
-        except BaseException as error:
-            self._fail(error)

@@ -124,6 +124,7 @@ _KINDS: Final[Mapping[int, WarningKind]] = MappingProxyType(
         ProblemKind.SKIPPED: WarningKind.SKIPPED,
         ProblemKind.LOOP: WarningKind.LOOP,
         ProblemKind.UNSAFE: WarningKind.UNSAFE,
+        ProblemKind.KEPT: WarningKind.KEPT,
     }
 )
 
@@ -144,6 +145,7 @@ WARNING_TEXTS: Final[Mapping[WarningKind, str]] = MappingProxyType(
         WarningKind.SKIPPED: "left out, the options do not ask for their type",
         WarningKind.LOOP: "directories that contain themselves were not entered",
         WarningKind.UNSAFE: "symlinks that point out of the tree were left out",
+        WarningKind.KEPT: "only DST has them, and they were not deleted",
     }
 )
 """What each warning says before the number of its files."""

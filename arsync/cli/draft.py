@@ -16,6 +16,7 @@ from arsync.errors import UsageError, describe
 from arsync.filters import Filters, Settings, parse_filters
 from arsync.modes import ModeRule, parse_modes
 from arsync.options import (
+    DeletePolicy,
     EngineOptions,
     LinkPolicy,
     OutputOptions,
@@ -48,6 +49,10 @@ _LINKS = tuple(LinkPolicy.__dataclass_fields__)
 _UPDATE = tuple(UpdatePolicy.__dataclass_fields__)
 _WRITE = tuple(WritePolicy.__dataclass_fields__)
 _ENGINE = tuple(EngineOptions.__dataclass_fields__)
+_DELETE = tuple(DeletePolicy.__dataclass_fields__)
+
+_TIMES = {"before": "before", "during": "before", "delay": "after", "after": "after"}
+"""When arsync deletes for rsync's --delete-WHEN."""
 
 
 @dataclass
@@ -76,6 +81,8 @@ class Draft:
     filters: list[tuple[str, bytes]] = field(default_factory=list)
     files_from: str | None = None
     archived: bool = False
+    deletes: bool = False
+    delete_times: set[str] = field(default_factory=set)
 
     def archive(self) -> None:
         """Do what -a does: -rlptgoD, but with --files-from not -r."""
@@ -120,6 +127,33 @@ class Draft:
         """Note one rule, or one file of rules, in the order given."""
         self.filters.append((option, os.fsencode(text)))
 
+    def delete(self, time: str = "") -> None:
+        """Note --delete, or one of rsync's --delete-WHEN: before, during, delay, after.
+
+        As in rsync, --delete-delay is a kind of --delete-during.
+        """
+        self.deletes = True
+        if time:
+            self.delete_times -= {"during", "delay"} if time in ("during", "delay") else set()
+            self.delete_times.add(time)
+
+    def keep_extras(self) -> None:
+        """Take back what --delete and its kin have said."""
+        self.deletes = False
+        self.delete_times.clear()
+
+    def limit_deletions(self, text: str) -> None:
+        """Note the number or the share of --max-delete; below zero counts as zero, as in rsync.
+
+        Raises: UsageError.
+        """
+        number = text.removesuffix("%")
+        if not number.removeprefix("-").isdecimal():
+            raise UsageError(f"--max-delete: {text!r} is not a number (write 1000 or 5%)")
+        is_share = text.endswith("%")
+        self.flags["max_percent"] = max(int(number), 0) if is_share else None
+        self.flags["max_delete"] = None if is_share else max(int(number), 0)
+
     def add_info(self, text: str) -> None:
         """Note the levels of one --info.
 
@@ -162,6 +196,7 @@ class Draft:
             owners=self._owners(),
             update=UpdatePolicy(**_of(_UPDATE, flags)),
             write=WritePolicy(**_of(_WRITE, flags)),
+            delete=self._delete_policy(),
             engine=EngineOptions(**_of(_ENGINE, flags)),
             relative=bool(flags.get("relative", named)),
             one_file_system=min(self.counts.get("one_file_system", 0), 2),
@@ -201,12 +236,27 @@ class Draft:
 
     def _filters(self) -> Filters:
         cvs_exclude = bool(self.flags.get("cvs_exclude"))
-        if not self.filters and not cvs_exclude:
+        if not self.filters and not cvs_exclude and not self._protected_backups():
             return Filters()
         from arsync.uring.selection import read_rules
 
-        settings = Settings(null_separated=bool(self.flags.get("from0")))
-        return parse_filters(self.filters, read_rules, cvs_exclude=cvs_exclude, settings=settings)
+        settings = Settings(
+            null_separated=bool(self.flags.get("from0")),
+            delete_excluded=bool(self.flags.get("delete_excluded")),
+        )
+        given = [*self.filters, *self._protected_backups()]
+        return parse_filters(given, read_rules, cvs_exclude=cvs_exclude, settings=settings)
+
+    def _protected_backups(self) -> list[tuple[str, bytes]]:
+        """Return the rule that keeps backups beside what they are of from being deleted."""
+        excluded = self.flags.get("delete_excluded")
+        if not self._deletes() or excluded or not self.flags.get("backup") or self.backup_dir:
+            return []
+        suffix = "~" if self.suffix is None else self.suffix
+        return [("filter", b"P *" + os.fsencode(suffix))]
+
+    def _deletes(self) -> bool:
+        return bool(self.deletes or self.delete_times or self.flags.get("delete_excluded"))
 
     def _files_from(self) -> tuple[bytes, ...] | None:
         if self.files_from is None:
@@ -221,6 +271,14 @@ class Draft:
             reason = describe("read the list", path, error.errno or 0)
             raise UsageError(f"--files-from: {reason}") from None
         return read_lines(text, null_separated=bool(self.flags.get("from0")))
+
+    def _delete_policy(self) -> DeletePolicy:
+        if len(self.delete_times) > 1:
+            raise UsageError("only one of the --delete-WHEN options can be given")
+        when = "after" if self._deletes() else "never"
+        for time in self.delete_times:
+            when = _TIMES[time]
+        return DeletePolicy(**_of(_DELETE, {**self.flags, "when": when}))
 
     def _owners(self) -> OwnerPolicy:
         numeric = bool(self.flags.get("numeric_ids"))

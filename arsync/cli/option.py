@@ -30,6 +30,7 @@ class Topic(Enum):
     KEPT = "What is kept of it"
     SELECTION = "What is left out"
     UPDATE = "What is brought up to date"
+    DELETION = "What is deleted at DST"
     LINKS = "Symlinks that are followed or left out"
     OWNERS = "Modes and owners"
     WRITING = "How files are written"

@@ -30,11 +30,9 @@ NOT_YET: Final = frozenset(
     """
     8-bit-output append append-verify checksum-choice cc checksum-seed
     compare-dest config confine-root copy-as copy-dest copy-devices crtimes daemon debug
-    del delay-updates delete delete-after delete-before delete-delay delete-during delete-excluded
-    delete-missing-args detach dparam drop-D early-input executability
-    fake-super force fuzzy i-d iconv ignore-errors
-    ignore-missing-args implied-dirs
-    insecure-links link-dest list-only max-alloc max-delete
+    delay-updates delete-missing-args detach dparam drop-D early-input executability
+    fake-super force fuzzy i-d iconv ignore-missing-args implied-dirs
+    insecure-links link-dest list-only max-alloc
     msgs2stderr munge-links old-d old-dirs only-write-batch open-noatime outbuf
     qsort read-batch remote-option remove-sent-files remove-source-files sender server
     stderr stop-after stop-at super time-limit timeout write-batch write-devices
@@ -151,6 +149,19 @@ def _cvs_exclude(draft: Draft, _value: str) -> None:
     draft.flags["cvs_exclude"] = True
 
 
+def _delete(time: str, draft: Draft, _value: str) -> None:
+    draft.delete(time)
+
+
+def _no_delete(draft: Draft, _value: str) -> None:
+    draft.keep_extras()
+
+
+def _deleting(names: str, time: str, text: str) -> Option:
+    apply = partial(_delete, time)
+    return Option(tuple(names.split()), "", Topic.DELETION, text, apply, negate=_no_delete)
+
+
 def _rule(name: str, short: str, text: str, metavar: str) -> Option:
     return Option(
         (name,),
@@ -208,6 +219,26 @@ SELECTION: Final = (
     ),
     flag("prune-empty-dirs", "m", Topic.SELECTION, "no directories without files below them"),
     flag("from0", "0", Topic.SELECTION, "lists, and files of rules, end their lines with a NUL"),
+)
+
+DELETION: Final = (
+    _deleting("delete", "", "what SRC does not have, after the last copy"),
+    _deleting("delete-before", "before", "the same before the first copy"),
+    _deleting("delete-during del", "during", "the same as --delete-before"),
+    _deleting("delete-delay", "delay", "the same as --delete"),
+    _deleting("delete-after", "after", "the same as --delete"),
+    flag("delete-excluded", "", Topic.DELETION, "what the rules leave out, too; implies --delete"),
+    flag("ignore-errors", "", Topic.DELETION, "delete in spite of read errors in SRC"),
+    Option(
+        ("max-delete",),
+        "",
+        Topic.DELETION,
+        "nothing, where more than N entries, or N% of DST's, would go",
+        apply=Draft.limit_deletions,
+        value=Value.REQUIRED,
+        metavar="N|N%",
+    ),
+    flag("allow-empty-source", "", Topic.DELETION, "even where SRC has nothing in it"),
 )
 
 KEPT: Final = (
@@ -471,6 +502,7 @@ ACCEPTED: Final = (
 OPTIONS: Final = (
     *WHAT,
     *SELECTION,
+    *DELETION,
     *KEPT,
     *UPDATE,
     *LINKS,

@@ -155,6 +155,8 @@ class TextTeller:
             self._terminal.lines([summary(report, width, level).rstrip("\n")])
 
     def _warnings(self, report: Report) -> None:
+        if report.kept_back:
+            self._terminal.complain(report.kept_back)
         for warning in report.warnings:
             if _is_told(warning, self._output):
                 text = warning_text(warning, self._output.human_readable)
@@ -253,6 +255,8 @@ class EventTeller:
 
     def end(self, report: Report) -> None:
         """Write the warnings and the summary."""
+        if report.kept_back:
+            self._terminal.complain(report.kept_back)
         for warning in report.warnings:
             self._events.warning(warning)
             if _is_told(warning, self._output):
@@ -311,7 +315,7 @@ class LogTeller:
     def end(self, report: Report) -> None:
         """Append warnings and totals, and close the file."""
         self._append([warning_text(warning, 0) for warning in report.warnings])
-        self._append([report.stopped] if report.stopped else [])
+        self._append([text for text in (report.kept_back, report.stopped) if text])
         self._append(totals(report, 0).splitlines())
         if self._fd >= 0:
             os.close(self._fd)

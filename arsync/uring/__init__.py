@@ -5,7 +5,7 @@ hold and pass on; what happens to files happens in C.
 """
 
 from arsync.uring.batch import Batch, Tally
-from arsync.uring.later import Later, LaterKind
+from arsync.uring.later import ExtrasPass, Later, LaterKind
 from arsync.uring.rules import Identity, Rules
 
-__all__ = ["Batch", "Identity", "Later", "LaterKind", "Rules", "Tally"]
+__all__ = ["Batch", "ExtrasPass", "Identity", "Later", "LaterKind", "Rules", "Tally"]

@@ -45,6 +45,7 @@ class _Lib:
     AR_CHANGE_SPECIAL: int
     AR_CHANGE_LINK: int
     AR_CHANGE_DIR: int
+    AR_CHANGE_DELETE: int
     AR_CHANGE_CHECK: int
     AR_CHANGE_NONE: int
     AR_CHANGE_BACKED_UP: int
@@ -61,6 +62,7 @@ class _Lib:
     AR_WHY_TARGET: int
     AR_WHY_LINK: int
     AR_WHY_CONTENT: int
+    AR_WHY_EXTRA: int
     AR_WHY_CHECKSUM: int
     AR_WHY_CTIME: int
     AR_WHY_INODE: int
@@ -101,7 +103,10 @@ class _Lib:
     AR_PRUNE_FULL: int
     AR_PRUNE_BARE: int
     AR_PRUNE_NEITHER: int
+    AR_PAIR_EXTRA: int
+    AR_PAIR_KEPT: int
     AR_CHILD_ASK: int
+    AR_CHILD_EXTRA: int
     AR_FILTER_INCLUDE: int
     AR_FILTER_NEGATE: int
     AR_FILTER_ONLY_DIRS: int
@@ -134,6 +139,7 @@ class _Lib:
     AR_PROBLEM_SKIPPED: int
     AR_PROBLEM_LOOP: int
     AR_PROBLEM_UNSAFE: int
+    AR_PROBLEM_KEPT: int
     AR_KEEP_PERMS: int
     AR_KEEP_OWNER: int
     AR_KEEP_GROUP: int
@@ -177,9 +183,13 @@ class _Lib:
     AR_SCAN_LET_IN: int
     AR_SCAN_NEW_ROOT: int
     AR_SCAN_OLD_MODES: int
+    AR_SCAN_DELETE: int
     AR_ROOT_CREATE: int
     AR_LATER_LINKS: int
     AR_LATER_DIRS: int
+    AR_LATER_EXTRAS: int
+    AR_EXTRAS_FILES: int
+    AR_EXTRAS_DIRS: int
     AR_ENGINE_URING: int
     AR_ENGINE_SYNC: int
     AR_LANE_INPLACE: int
@@ -270,6 +280,8 @@ class _Lib:
     def ar_scan_earlier(
         self, scan: CData, root: CData, paths: bytes, size: int, gives_root: bool, /
     ) -> int: ...
+    def ar_scan_further(self, scan: CData, root: CData, paths: bytes, size: int, /) -> int: ...
+    def ar_scan_spare(self, scan: CData, path: bytes, size: int, /) -> int: ...
     def ar_scan_names(
         self,
         scan: CData,
@@ -301,6 +313,8 @@ class _Lib:
     def ar_later_add(self, later: CData, batch: CData, /) -> int: ...
     def ar_later_next(self, later: CData, out: CData, /) -> int: ...
     def ar_later_count(self, later: CData, /) -> int: ...
+    def ar_later_settle(self, later: CData, backups_stay: bool, tally: CData, /) -> int: ...
+    def ar_later_pass(self, later: CData, what: int, /) -> None: ...
     def ar_later_close(self, later: CData, /) -> None: ...
     def ar_lane_open(self, config: CData, out: CData, /) -> int: ...
     def ar_lane_close(self, lane: CData, /) -> None: ...

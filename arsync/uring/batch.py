@@ -14,7 +14,7 @@ from struct import Struct
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from arsync.errors import OutOfMemoryError
-from arsync.model import Change, ChangeFlag, Kind, Problem, Side, State
+from arsync.model import Change, ChangeFlag, Kind, Problem, ProblemKind, Side, State
 from arsync.uring._native import ffi, lib
 
 if TYPE_CHECKING:
@@ -137,11 +137,17 @@ class Batch:
         """Tell whether the scan stopped before a child directory for its filter rules."""
         return bool(self.raw.children[child].flags & lib.AR_CHILD_ASK)
 
+    def is_extra(self, child: int) -> bool:
+        """Tell whether only the destination has a child directory."""
+        return bool(self.raw.children[child].flags & lib.AR_CHILD_EXTRA)
+
     def child_place(self, child: int) -> tuple[bytes, int]:
         """Return the path of a child directory below the root, and its parent's filter table."""
         one = self.raw.children[child]
         pair = self.raw.pairs[one.pair]
         page = self._src_page(one.pair)
+        if self.is_extra(child):
+            page = ffi.cast("struct ar_page *", self.raw.dst + pair.dst_page)
         header = _Page.at(bytes(ffi.buffer(page, page.bytes)), 0)
         return header.path_of(header.name(one.row)), int(pair.filter)
 
@@ -173,6 +179,13 @@ class Batch:
     def path(self, pair: int) -> bytes:
         """Return the path of one of the directories as people know it."""
         return self.src_path(pair).replace(b"\0", b"")
+
+    def has_read_errors(self) -> bool:
+        """Tell whether something of the source could not be looked at, what vanished left out."""
+        return any(
+            kind == ProblemKind.FAILED and side == Side.SRC
+            for _, _, _, kind, side, _ in self._problems()
+        )
 
     def src_path(self, pair: int = 0) -> bytes:
         """Return the path of one of the directories, where a link's component ends in NUL."""
@@ -222,7 +235,10 @@ class Batch:
         src = _bytes_of(self.raw.src, self.raw.src_bytes)
         aux = _bytes_of(self.raw.aux, self.raw.aux_bytes)
         left_alone = self._left_alone() if unchanged else frozenset()
-        for index, (src_page, _, first, count, flags, _, *own) in enumerate(self._pairs()):
+        for index, (src_page, dst_page, first, count, flags, _, *own) in enumerate(self._pairs()):
+            if flags & lib.AR_PAIR_EXTRA:
+                yield from self._deletions(dst_page, first, count)
+                continue
             page = _Page.at(src, src_page)
             facts = _Facts._make(own)
             if facts.kind or (unchanged and _shows_itself(page, flags)):
@@ -240,7 +256,8 @@ class Batch:
         dst = _bytes_of(self.raw.dst, self.raw.dst_bytes)
         for pair, row, op, kind, side, err in self._problems():
             facts = self.raw.pairs[pair]
-            page = _Page.at(src, facts.src_page)
+            is_extra = facts.flags & lib.AR_PAIR_EXTRA
+            page = _Page.at(dst, facts.dst_page) if is_extra else _Page.at(src, facts.src_page)
             name = b"" if row == lib.AR_NONE else page.name(row)
             if side == Side.DST and facts.dst_page != lib.AR_NO_PAGE:
                 page = _Page.at(dst, facts.dst_page)
@@ -250,6 +267,14 @@ class Batch:
 
     def _src_page(self, pair: int) -> CData:
         return ffi.cast("struct ar_page *", self.raw.src + self.raw.pairs[pair].src_page)
+
+    def _deletions(self, dst_page: int, first: int, count: int) -> Iterator[Change]:
+        """Yield what goes of a page of extras."""
+        if not count:
+            return
+        page = _Page.at(_bytes_of(self.raw.dst, self.raw.dst_bytes), dst_page)
+        rows = (one._replace(src_row=one.dst_row) for one in self._changes_of(first, count))
+        yield from _entries(page, rows, b"", passed=False)
 
     def _pairs(self) -> Iterator[tuple[int, ...]]:
         return _unpacked(_PAIR, self.raw.pairs, self.raw.pair_count)

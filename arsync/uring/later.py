@@ -1,4 +1,4 @@
-"""Keep what must wait for the whole tree in a file: further names of files, directories' times.
+"""Keep what must wait for the whole tree in a file: names of files, directories' times, extras.
 
 Owns the spool file and the lock around it. Which batch is added when is the planner's business.
 """
@@ -14,18 +14,26 @@ from typing import TYPE_CHECKING
 
 from arsync.errors import FileError, InternalError, OutOfMemoryError
 from arsync.uring._native import ffi, lib
-from arsync.uring.batch import Batch
+from arsync.uring.batch import Batch, Tally
 
 if TYPE_CHECKING:
     from arsync.uring._native import CData
 
-__all__ = ["Later", "LaterKind"]
+__all__ = ["ExtrasPass", "Later", "LaterKind"]
 
 
 class LaterKind(enum.IntEnum):
     """Say what is kept (AR_LATER_*)."""
 
     LINKS = 1
+    DIRS = 2
+    EXTRAS = 3
+
+
+class ExtrasPass(enum.IntEnum):
+    """Say which of the extras come (AR_EXTRAS_*)."""
+
+    FILES = 1
     DIRS = 2
 
 
@@ -80,9 +88,26 @@ class Later:
         with self._lock:
             return bool(self._check(lib.ar_later_next(self._raw, batch.raw)))
 
+    def settle(self, *, backups_stay: bool = False) -> Tally:
+        """Find out which of the extras can go, once all are added, and count those.
+
+        Args:
+            backups_stay: each file leaves one in its directory, which therefore stays.
+        Raises: FileError, OutOfMemoryError.
+        """
+        tally = Tally()
+        with self._lock:
+            self._check(lib.ar_later_settle(self._raw, backups_stay, tally.raw))
+        return tally
+
+    def start(self, what: ExtrasPass) -> None:
+        """Have `next` give some of the settled extras, from the first of them on."""
+        with self._lock:
+            lib.ar_later_pass(self._raw, what)
+
     @property
     def count(self) -> int:
-        """Count the names or directories that wait."""
+        """Count the names or directories that wait; of extras, those that cannot go too."""
         return int(lib.ar_later_count(self._raw))
 
     def close(self) -> None:

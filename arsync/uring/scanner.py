@@ -104,7 +104,8 @@ class Scanner:
         Raises: UsageError, FileError for merge files of the root; OutOfMemoryError.
         """
         if filters:
-            self._selection = Selection(self._raw, filters, self.src.path, self.src.fd)
+            dst_fd = self.dst.fd if self.dst else -1
+            self._selection = Selection(self._raw, filters, self.src.path, self.src.fd, dst_fd)
             if whole:
                 self._selection.enter_root()
 
@@ -125,6 +126,23 @@ class Scanner:
         """
         joined = b"".join(path + b"\0" for path in paths or ())
         _check(lib.ar_scan_earlier(self._raw, root.raw, joined, len(joined), gives_root))
+
+    def add_further(self, root: Root, paths: frozenset[bytes] | None) -> None:
+        """Say what will be copied to the same destination after this one: that is no extra.
+
+        Args, Raises: as for `add_earlier`.
+        """
+        joined = b"".join(path + b"\0" for path in paths or ())
+        _check(lib.ar_scan_further(self._raw, root.raw, joined, len(joined)))
+
+    def spare(self, path: bytes) -> None:
+        """Take a directory for no extra, also when it is made after the walk began.
+
+        Args:
+            path: below the destination's root.
+        Raises: OutOfMemoryError.
+        """
+        _check(lib.ar_scan_spare(self._raw, path, len(path)))
 
     def scan_root(self, batch: Batch) -> GiantDirectory | None:
         """Scan the root directory itself.
@@ -194,7 +212,9 @@ class Scanner:
             _check(min(done, 0))
             if done < count and self._selection and parent.asks_for_filter(first + done):
                 path, inherited = parent.child_place(first + done)
-                parent.set_child_filter(first + done, self._selection.answer(inherited, path))
+                in_dst = parent.is_extra(first + done)
+                table = self._selection.answer(inherited, path, in_dst=in_dst)
+                parent.set_child_filter(first + done, table)
             if done:
                 return done, _giant(more)
 
@@ -209,11 +229,14 @@ class Scanner:
         return bool(result)
 
 
-def scan_flags(options: SyncOptions, *, as_root: bool, new_root: bool = False) -> int:
+def scan_flags(
+    options: SyncOptions, *, as_root: bool, new_root: bool = False, extras: bool = False
+) -> int:
     """Return the AR_SCAN_* bits that the options ask for.
 
     Args:
         new_root: the run has made the destination, and no scan has said so yet.
+        extras: find what only the destination has, too.
     """
     preserve, links = options.preserve, options.links
     wanted = {
@@ -233,6 +256,7 @@ def scan_flags(options: SyncOptions, *, as_root: bool, new_root: bool = False) -
         lib.AR_SCAN_LET_IN: preserve.perms and not (as_root or options.write.dry_run),
         lib.AR_SCAN_NEW_ROOT: new_root,
         lib.AR_SCAN_OLD_MODES: not preserve.perms,
+        lib.AR_SCAN_DELETE: extras,
     }
     return sum(bit for bit, is_wanted in wanted.items() if is_wanted)
 

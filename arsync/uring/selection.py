@@ -10,6 +10,7 @@ import os
 import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from arsync.errors import OutOfMemoryError
@@ -174,13 +175,17 @@ class Selection:
         filters: of the run.
         root: the source root as the user wrote it.
         root_fd: its descriptor.
+        dst_fd: of the destination's root, or -1.
     Raises: OutOfMemoryError.
     """
 
-    def __init__(self, scan: CData, filters: Filters, root: bytes, root_fd: int) -> None:
+    def __init__(
+        self, scan: CData, filters: Filters, root: bytes, root_fd: int, dst_fd: int = -1
+    ) -> None:
         self._scan = scan
         self._root = absolute_root(root)
         self._root_fd = root_fd
+        self._dst_fd = dst_fd
         self._lock = threading.Lock()
         self._entries: dict[int, tuple[Entry, ...]] = {}
         self._base = self._add(filters.entries)
@@ -190,19 +195,21 @@ class Selection:
         if any(_merges(self._entries[self._base])):
             lib.ar_scan_filter_root(self._scan, self.answer(self._base, b""))
 
-    def answer(self, inherited: int, path: bytes) -> int:
+    def answer(self, inherited: int, path: bytes, *, in_dst: bool = False) -> int:
         """Return the table of a directory that has a merge file.
 
         Args:
             inherited: the table of its parent.
             path: below the root.
+            in_dst: only the destination has it, and its merge files count.
         Raises: UsageError for a rule in a merge file that cannot be parsed, FileError for a file
             that one of them merges and that cannot be read; OutOfMemoryError.
         """
         place = Directory(self._root, os.path.join(self._root, path) if path else self._root)
         with self._lock:
             entries = self._entries[inherited]
-        return self._add(enter(entries, place, self._read))
+        root_fd = self._dst_fd if in_dst else self._root_fd
+        return self._add(enter(entries, place, partial(self._read, root_fd)))
 
     def _add(self, entries: tuple[Entry, ...]) -> int:
         passed_on = inherit(entries)
@@ -215,12 +222,12 @@ class Selection:
             self._entries[table] = entries
         return table
 
-    def _read(self, path: bytes) -> bytes:
-        """Read a file, one below the root through the root's descriptor."""
+    def _read(self, root_fd: int, path: bytes) -> bytes:
+        """Read a file, one below the root through a root's descriptor."""
         inside = self._root.rstrip(b"/") + b"/"
         if not path.startswith(inside):
             return read_rules(path)
-        return _read_below(self._root_fd, path[len(inside) :])
+        return _read_below(root_fd, path[len(inside) :])
 
 
 def read_rules(path: bytes) -> bytes:

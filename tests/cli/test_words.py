@@ -60,7 +60,7 @@ def test_words_are_read_as_rsync_reads_them(words: str, given: str, operands: st
         ("--no-bwlimit=5 s d", "--no-bwlimit takes no value"),
         ("--temp-dir", "--temp-dir needs a value"),
         ("-aT", "-T needs a value"),
-        ("--delete s d", "--delete is rsync's, but not in arsync yet"),
+        ("--backup s d", "--backup is rsync's, but not in arsync yet"),
         ("--no-checksum s d", "--no-checksum is rsync's, but not in arsync yet"),
         ("--no-c s d", "--no-c is rsync's, but not in arsync yet"),
         ("-ac s d", "-c in '-ac' is rsync's, but not in arsync yet"),

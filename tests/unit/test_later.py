@@ -13,7 +13,7 @@ from arsync.diff import diff
 from arsync.errors import FileError, InternalError, OutOfMemoryError
 from arsync.model import ChangeFlag, Kind, Op, State, Why
 from arsync.options import Preserve, SyncOptions
-from arsync.uring import Batch, Identity, Later, LaterKind, Rules
+from arsync.uring import Batch, ExtrasPass, Identity, Later, LaterKind, Rules
 from arsync.uring._native import ffi, lib
 from tests.pages import (
     CHR,
@@ -389,13 +389,20 @@ def test_no_memory_is_survived_at_every_step(kind: LaterKind) -> None:
     failures = 0
     for step in range(200):
         rows = tuple(name(b"%02d" % i, ino=i // 2 + 1) for i in range(40))
-        batch = compared(Pair(Page(rows), None, lib.AR_PAIR_NEW))
+        pair = Pair(Page(rows), None, lib.AR_PAIR_NEW)
+        if kind is LaterKind.EXTRAS:
+            pair = Pair(Page(()), Page(rows), lib.AR_PAIR_EXTRA | lib.AR_PAIR_KEPT)
+        batch = compared(pair)
         lib.ar_fault_set(Op.MEMORY, step, 1, lib.AR_FAULT_ERROR, errno.ENOMEM)
         try:
             with Later(kind) as later:
                 later.add(batch)
                 if kind is LaterKind.LINKS:
                     assert len(read_links(later)) == 20
+                elif kind is LaterKind.EXTRAS:
+                    assert later.settle().raw.extra_files == 40
+                    later.start(ExtrasPass.FILES)
+                    assert later.next(Batch())
                 else:
                     assert later.next(Batch())
             break

@@ -22,6 +22,7 @@ ORDER = (
     "patterns",
     "filters",
     "model",
+    "clock",
     "options",
     # L1
     "mounts",
@@ -33,6 +34,7 @@ ORDER = (
     "scan",
     "filelist",
     "roots",
+    "sources",
     "doctor",
     "settings",
     "plan",
@@ -44,6 +46,7 @@ ORDER = (
     "itemize",
     "wording",
     "refusal",
+    "deletion",
     "progress",
     "report",
     "events",

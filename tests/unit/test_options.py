@@ -9,6 +9,7 @@ from arsync.options import (
     ARCHIVE,
     OPTION_OF,
     RANGES,
+    DeletePolicy,
     EngineOptions,
     OutputOptions,
     Preserve,
@@ -19,7 +20,9 @@ from arsync.options import (
 
 OWNER_OF = {
     name: kind
-    for kind in (EngineOptions, UpdatePolicy, WritePolicy, SyncOptions, OutputOptions)
+    for kind in (
+        *(EngineOptions, UpdatePolicy, DeletePolicy, WritePolicy, SyncOptions, OutputOptions),
+    )
     for name in (field.name for field in dataclasses.fields(kind))
 }
 

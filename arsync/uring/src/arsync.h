@@ -93,6 +93,7 @@ struct ar_page {		/* rows follow, then the arena of names, then the path */
 #define AR_CHANGE_DIR 6		/* a pair's own directory */
 #define AR_CHANGE_CHECK 7	/* regular file of one size: what it is needs a look at the content */
 #define AR_CHANGE_NONE 8	/* left alone: NEW by --existing, NEWER, EXISTS, LARGE, SMALL */
+#define AR_CHANGE_DELETE 9	/* dst_row alone: the source has nothing of this name */
 
 #define AR_WHY_NEW 1		/* nothing of this name at the destination */
 #define AR_WHY_TYPE 2		/* something of another type is */
@@ -113,6 +114,7 @@ struct ar_page {		/* rows follow, then the arena of names, then the path */
 #define AR_WHY_NEWER 65536	/* NONE: -u, it is newer at the destination */
 #define AR_WHY_EXISTS 131072	/* NONE: --ignore-existing, beside what differs */
 #define AR_WHY_RACY 262144	/* recorded in the same moment as it was written */
+#define AR_WHY_EXTRA 524288	/* the source does not have it */
 #define AR_WHY_LARGE 1048576	/* NONE: --max-size */
 #define AR_WHY_SMALL 2097152	/* NONE: --min-size */
 
@@ -139,7 +141,7 @@ struct ar_page {		/* rows follow, then the arena of names, then the path */
 #define AR_CHANGE_BACKED_UP 32	/* what it replaces has been kept */
 
 struct ar_change {
-	uint32_t src_row;	/* in the pair's source page */
+	uint32_t src_row;	/* in the pair's source page, AR_NONE: DIR, DELETE */
 	uint32_t dst_row;	/* in its destination page, or AR_NONE */
 	uint32_t why;		/* AR_WHY_* */
 	uint8_t kind;		/* AR_CHANGE_* */
@@ -163,6 +165,8 @@ struct ar_change {
 #define AR_PAIR_IMPLIED 256	/* named by -R as a directory on the way: no rule hides it */
 #define AR_PAIR_GIVEN 512	/* its own attributes are an earlier source's, and have been compared */
 #define AR_PAIR_HELD 4096	/* its own change is elsewhere: it waits for entries (-m) */
+#define AR_PAIR_EXTRA 1024	/* the destination page holds extras, the source page is a path */
+#define AR_PAIR_KEPT 2048	/* of EXTRA: something else in the directory stays */
 
 struct ar_pair {		/* one directory, or one page of it, on both sides */
 	uint64_t src_page;	/* offset in batch->src */
@@ -178,6 +182,7 @@ struct ar_pair {		/* one directory, or one page of it, on both sides */
 #define AR_CHILD_DST_OTHER 2	/* the destination has something else there */
 #define AR_CHILD_SHALLOW 4	/* make it, do not enter it */
 #define AR_CHILD_ASK 8		/* the scan stopped here for its filter rules */
+#define AR_CHILD_EXTRA 16	/* only the destination has it: row is in that page */
 
 struct ar_child {		/* a directory to scan next */
 	uint32_t pair;
@@ -193,10 +198,11 @@ struct ar_child {		/* a directory to scan next */
 #define AR_PROBLEM_SKIPPED 5	/* a type that the options leave out */
 #define AR_PROBLEM_LOOP 6	/* a directory that contains itself */
 #define AR_PROBLEM_UNSAFE 7	/* a link out of the tree, ignored (--safe-links) */
+#define AR_PROBLEM_KEPT 8	/* an extra that cannot go: not empty, a mount point, not the same */
 
 struct ar_problem {
 	uint32_t pair;
-	uint32_t row;		/* in the source page, AR_NONE: the directory itself */
+	uint32_t row;		/* in the source page, of EXTRA in the other; AR_NONE: itself */
 	uint16_t op;		/* AR_OP_*: what failed */
 	uint8_t kind;		/* AR_PROBLEM_* */
 	uint8_t side;		/* 0 source, 1 destination */
@@ -210,6 +216,7 @@ struct ar_tally {		/* counters; each has one writing thread */
 	uint64_t found_devices;
 	uint64_t found_specials;	/* fifos and sockets */
 	uint64_t found_bytes;
+	uint64_t found_dst;	/* names in directories of the destination, to delete in */
 	uint64_t plan_files;	/* diff, and lanes after a check: content is to be copied */
 	uint64_t plan_bytes;
 	uint64_t plan_metas;	/* names of which only attributes change */
@@ -220,6 +227,11 @@ struct ar_tally {		/* counters; each has one writing thread */
 	uint64_t new_symlinks;
 	uint64_t new_devices;
 	uint64_t new_specials;
+	uint64_t extra_files;	/* to be deleted, known when all are */
+	uint64_t extra_dirs;
+	uint64_t extra_symlinks;
+	uint64_t extra_devices;
+	uint64_t extra_specials;
 	uint64_t done_files;	/* lanes: with content */
 	uint64_t done_dirs;
 	uint64_t done_symlinks;
@@ -228,6 +240,11 @@ struct ar_tally {		/* counters; each has one writing thread */
 	uint64_t done_metas;
 	uint64_t checked_files;	/* compared, whatever came out */
 	uint64_t checked_bytes;	/* of them, each once, as they pass */
+	uint64_t deleted_files;
+	uint64_t deleted_dirs;
+	uint64_t deleted_symlinks;
+	uint64_t deleted_devices;
+	uint64_t deleted_specials;
 	uint64_t done_bytes;	/* of their content, holes left out */
 	uint64_t hole_bytes;	/* in them, not written */
 	uint64_t moved_bytes;	/* as they pass, holes too, whatever becomes of the file */
@@ -354,6 +371,7 @@ struct ar_rules {		/* what decides equality, and what is set */
 #define AR_SCAN_NEW_ROOT 8192		/* the run has made the destination */
 #define AR_SCAN_OLD_MODES 16384		/* entries of the destination keep their modes */
 #define AR_SCAN_LET_IN 32768		/* destination directories that shut their owner out */
+#define AR_SCAN_DELETE 65536		/* find what only the destination has */
 
 #define AR_FILTER_INCLUDE 1
 #define AR_FILTER_NEGATE 2
@@ -436,6 +454,10 @@ void ar_scan_map_acls(ar_scan *scan, const struct ar_rules *rules);
  */
 int ar_scan_earlier(ar_scan *scan, ar_root *root, const char *paths, size_t paths_len,
 		    bool gives_root);
+/* a source copied after this one, likewise: what it has is no extra */
+int ar_scan_further(ar_scan *scan, ar_root *root, const char *paths, size_t paths_len);
+/* a path below the destination's root that is no extra, whenever it is made: arsync's own */
+int ar_scan_spare(ar_scan *scan, const char *path, size_t path_len);
 /* copies a table; its id.  The first is for names, and for what is entered from them */
 int ar_scan_filter(ar_scan *scan, const struct ar_filter_table *table);
 /* the table of the root itself */
@@ -492,6 +514,10 @@ typedef struct ar_later ar_later;
 
 #define AR_LATER_LINKS 1
 #define AR_LATER_DIRS 2
+#define AR_LATER_EXTRAS 3
+
+#define AR_EXTRAS_FILES 1	/* all but directories */
+#define AR_EXTRAS_DIRS 2	/* directories, those in others first */
 
 /* records go to spool_fd, an unlinked file that the caller keeps open */
 int ar_later_open(int spool_fd, uint32_t what, ar_later **out);
@@ -499,6 +525,13 @@ int ar_later_add(ar_later *later, struct ar_batch *batch);
 /* 1 when the batch was filled, 0 at the end */
 int ar_later_next(ar_later *later, struct ar_batch *out);
 uint64_t ar_later_count(const ar_later *later);
+/*
+ * EXTRAS, when all are added and before a pass: adds to the extra_* of sum what can go.
+ * backups_stay: each file leaves a backup in its directory, which that one is kept for.
+ */
+int ar_later_settle(ar_later *later, bool backups_stay, struct ar_tally *sum);
+/* ar_later_next gives these (AR_EXTRAS_*) from the start */
+void ar_later_pass(ar_later *later, uint32_t what);
 void ar_later_close(ar_later *later);
 
 /* ----------------------------------------------------------------- execute */

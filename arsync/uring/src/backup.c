@@ -342,3 +342,10 @@ int ar_backup_keep(struct ar_backup *backup, const ar_root *dst, int dir_fd, con
 	close(to_fd);
 	return err ? err : 1;
 }
+
+bool ar_backup_wanted(const struct ar_backup *backup, const char *name)
+{
+	const size_t len = strlen(name), suffix = strlen(backup->suffix);
+
+	return backup->dir || len <= suffix || strcmp(name + len - suffix, backup->suffix);
+}

@@ -21,4 +21,7 @@ enum ar_backup_how {
 int ar_backup_keep(struct ar_backup *backup, const ar_root *dst, int dir_fd, const char *path,
 		   size_t len, const char *name, enum ar_backup_how how);
 
+/* false: it is itself a backup beside others, which is deleted without one */
+bool ar_backup_wanted(const struct ar_backup *backup, const char *name);
+
 #endif

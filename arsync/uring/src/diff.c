@@ -398,6 +398,26 @@ static void diff_self(const struct diff *d, struct ar_pair *pair)
 		d->batch->tally.plan_metas++;
 }
 
+/* ------------------------------------------------------------- what is there alone */
+
+/* what becomes of extras is settled when all are known: here only where more of them are */
+static int diff_extras(const struct diff *d)
+{
+	const struct ar_row *row = ar_rows(d->dst);
+
+	for (uint32_t i = 0; i < d->dst->row_count; i++) {
+		if (row[i].type != DT_DIR || row[i].flags & (AR_ROW_BAD | AR_ROW_MOUNT))
+			continue;
+		struct ar_child *child = ar_batch_add_child(d->batch);
+		if (!child)
+			return -ENOMEM;
+		child->pair = d->pair;
+		child->row = i;
+		child->flags = AR_CHILD_EXTRA;
+	}
+	return 0;
+}
+
 int ar_diff(struct ar_batch *batch, const struct ar_rules *rules)
 {
 	for (uint32_t i = 0; i < batch->pair_count; i++) {
@@ -412,7 +432,7 @@ int ar_diff(struct ar_batch *batch, const struct ar_rules *rules)
 		pair->change_first = batch->change_count;
 		pair->change_count = 0;
 		diff_self(&d, pair);
-		int err = diff_rows(&d);
+		int err = pair->flags & AR_PAIR_EXTRA ? diff_extras(&d) : diff_rows(&d);
 		if (err)
 			return err;
 	}

@@ -216,6 +216,8 @@ static int list_dest(struct scan_call *call, struct ar_side *side)
 	if (err)
 		return cannot_look(call, side, AR_OP_READ_DIR, err);
 	side->listed = true;
+	if (call->scan->flags & AR_SCAN_DELETE)
+		call->out->tally.found_dst += side->names.count;
 	return ar_names_sort(&side->names, &call->scratch->sorter);
 }
 
@@ -271,9 +273,37 @@ int ar_dir_open_dest(struct scan_call *call, struct ar_dir *dir, bool only_self)
 	if (err)
 		flags = wanted;
 	err = self_digest(call, dir, DST);
-	if (!err && !(flags & O_PATH) && dir->side[SRC].names.count)
+	if (!err && !(flags & O_PATH) &&
+	    (dir->side[SRC].names.count || call->scan->flags & AR_SCAN_DELETE))
 		err = list_dest(call, side);
 	return err;
+}
+
+int ar_dir_open_extra(struct scan_call *call, struct ar_dir *dir, const struct ar_row *row,
+		      uint64_t dev)
+{
+	struct ar_side *side = &dir->side[DST];
+
+	side->fd = open_side(call, call->scan->dst, &side->path, O_RDONLY | O_DIRECTORY);
+	if (is_absent(side->fd)) {
+		side->fd = -1;
+		dir->dead = true;
+		return 0;
+	}
+	int err = side->fd < 0 ? side->fd : identify_side(call, side);
+	if (!err && (side->self.ino != row->ino || side->dev != dev)) {
+		dir->dead = true;
+		return 0;
+	}
+	if (!err)
+		return list_dest(call, side);
+	side->self = *row;
+	side->self.name_off = side->self.name_len = 0;
+	side->dev = dev;
+	if (ar_scan_is_scarce(err))
+		return err;
+	side->page_flags |= AR_PAGE_PARTIAL;
+	return problem(call, AR_PROBLEM_FAILED, DST, AR_OP_OPEN_TARGET, err);
 }
 
 /* ------------------------------------------------------------------- loops */
@@ -327,7 +357,8 @@ void ar_dir_reset(struct ar_dir *dir, size_t keep_bytes)
 	}
 	ar_earlier_close(dir);
 	dir->pair_flags = 0;
-	dir->begun = dir->dead = false;
+	dir->begun = dir->dead = dir->deletes = false;
+	dir->extra_at = dir->extra_src_at = 0;
 	dir->alias = NULL;
 	dir->filter = NULL;
 	dir->filter_id = 0;

@@ -1,7 +1,8 @@
 /*
  * earlier.c - several sources for one destination: the first one's entry counts.
  *
- * A scan may be told of sources that were copied before it.  Of a name which one
+ * A scan may be told of sources that were copied before it, and where it looks for
+ * extras of those that come after it.  Of a name which one
  * of them has too, only directories go on: what is in both is merged, and the
  * directory itself keeps what the earlier source gave it.  A directory that comes
  * after a file of its name is a problem: the file is there already.  Which of them
@@ -14,12 +15,11 @@
 
 #include "scan.h"
 
-int ar_scan_earlier(ar_scan *scan, ar_root *root, const char *paths, size_t paths_len,
-		    bool gives_root)
+static int add_source(ar_scan *scan, const struct ar_earlier *source)
 {
 	size_t bytes = (scan->earlier_count + 1) * sizeof(*scan->earlier);
 	struct ar_earlier *grown = realloc(scan->earlier, bytes);
-	char *copy = ar_copy_of(paths, paths_len);
+	char *copy = ar_copy_of(source->paths, source->paths_len);
 
 	if (grown)
 		scan->earlier = grown;
@@ -27,11 +27,29 @@ int ar_scan_earlier(ar_scan *scan, ar_root *root, const char *paths, size_t path
 		free(copy);
 		return -ENOMEM;
 	}
-	scan->earlier[scan->earlier_count++] = (struct ar_earlier){
-		.root = root, .paths = copy, .paths_len = paths_len,
+	scan->earlier[scan->earlier_count] = *source;
+	scan->earlier[scan->earlier_count++].paths = copy;
+	return 0;
+}
+
+int ar_scan_earlier(ar_scan *scan, ar_root *root, const char *paths, size_t paths_len,
+		    bool gives_root)
+{
+	const struct ar_earlier source = {
+		.root = root, .paths = (char *)paths, .paths_len = paths_len,
 		.gives_root = gives_root,
 	};
-	return 0;
+
+	return add_source(scan, &source);
+}
+
+int ar_scan_further(ar_scan *scan, ar_root *root, const char *paths, size_t paths_len)
+{
+	const struct ar_earlier source = {
+		.root = root, .paths = (char *)paths, .paths_len = paths_len, .is_later = true,
+	};
+
+	return add_source(scan, &source);
 }
 
 void ar_earlier_free(ar_scan *scan)
@@ -180,7 +198,7 @@ int ar_earlier_open(struct scan_call *call, struct ar_dir *dir)
 		};
 		if (ar_scan_is_scarce(fd))
 			return fd;
-		bool gave_self = fd >= 0 && (path->len || one->gives_root);
+		bool gave_self = fd >= 0 && !one->is_later && (path->len || one->gives_root);
 		if (gave_self && !dir->self_is_given &&
 		    !ar_scan_statx(call, fd, "", AT_EMPTY_PATH, &stx)) {
 			memset(&side->self, 0, sizeof(side->self));
@@ -210,7 +228,7 @@ int ar_earlier_has(struct scan_call *call, const struct ar_dir *dir, const char 
 
 	for (uint32_t i = 0; i < dir->earlier_count; i++) {
 		place.fd = dir->earlier[i].fd;
-		if (place.fd < 0)
+		if (place.fd < 0 || call->scan->earlier[i].is_later)
 			continue;
 		const int found = find_entry(call, dir, i, name, len);
 		if (found < 0)
@@ -225,6 +243,38 @@ int ar_earlier_has(struct scan_call *call, const struct ar_dir *dir, const char 
 		if (row->type != DT_DIR)
 			return 1;
 		return S_ISDIR(stx.stx_mode) || how == LEFT_OUT ? 0 : -ENOTDIR;
+	}
+	return 0;
+}
+
+bool ar_earlier_covers(const struct scan_call *call, const struct ar_dir *dir)
+{
+	for (uint32_t i = 0; i < dir->earlier_count; i++)
+		if (dir->earlier[i].fd >= 0 && dir->earlier[i].is_whole &&
+		    !call->scan->earlier[i].is_later)
+			return true;
+	return false;
+}
+
+int ar_other_has(struct scan_call *call, const struct ar_dir *dir, const char *name, size_t len)
+{
+	struct statx stx;
+
+	for (uint32_t i = 0; i < dir->earlier_count; i++) {
+		if (dir->earlier[i].fd < 0)
+			continue;
+		const int found = find_entry(call, dir, i, name, len);
+		if (found < 0)
+			return found;
+		if (found == NOT_GIVEN)
+			continue;
+		const int err = ar_scan_statx(call, dir->earlier[i].fd, name, AT_SYMLINK_NOFOLLOW,
+					      &stx);
+		if (err == -ENOENT)
+			continue;
+		/* what cannot be looked at may be there */
+		if (err || found != GIVEN || !ar_filter_hides(call, dir, name, S_ISDIR(stx.stx_mode)))
+			return 1;
 	}
 	return 0;
 }

@@ -424,10 +424,11 @@ static bool has_merge_file(const struct ar_filter_table *table, const struct ar_
 int ar_filter_inherit(struct scan_call *call, struct ar_dir *dir, uint32_t parent)
 {
 	const struct ar_filter_table *table = table_of(call->scan, parent);
+	const int side = dir->pair_flags & AR_PAIR_EXTRA ? DST : SRC;
 
 	if (!table)
 		return 0;
-	if (table->flags & AR_FILTER_ASK_ALWAYS || has_merge_file(table, &dir->side[SRC].names))
+	if (table->flags & AR_FILTER_ASK_ALWAYS || has_merge_file(table, &dir->side[side].names))
 		return AR_FILTER_ASK;
 	ar_filter_use(call, dir, table->heir);
 	return 0;
@@ -461,7 +462,7 @@ int ar_filter_begin(struct scan_call *call, const struct ar_dir *dir)
 }
 
 static enum verdict judge_name(struct scan_call *call, const struct ar_dir *dir, const char *name,
-			       enum type type)
+			       enum type type, uint32_t side)
 {
 	struct ar_path *full = &call->scratch->full;
 	const size_t len = AR_MIN(strlen(name), (size_t)NAME_MAX);
@@ -470,11 +471,12 @@ static enum verdict judge_name(struct scan_call *call, const struct ar_dir *dir,
 		.root_len = dir->filter->root_len,
 		.name_at = full->len,
 		.len = full->len + len,
+		.ignored = dir->pair_flags & AR_PAIR_EXTRA ? AR_FILTER_PERISHABLE : 0,
 	};
 
 	memcpy(full->bytes + full->len, name, len);
 	full->bytes[s.len] = '\0';
-	return judge(dir->filter, AR_FILTER_SENDER, &s, type);
+	return judge(dir->filter, side, &s, type);
 }
 
 bool ar_filter_hides_early(struct scan_call *call, const struct ar_dir *dir, const char *name,
@@ -483,7 +485,7 @@ bool ar_filter_hides_early(struct scan_call *call, const struct ar_dir *dir, con
 	*decided = true;
 	if (!dir->filter)
 		return false;
-	const enum verdict verdict = judge_name(call, dir, name, UNKNOWN);
+	const enum verdict verdict = judge_name(call, dir, name, UNKNOWN, AR_FILTER_SENDER);
 	*decided = verdict != UNDECIDED;
 	return verdict == HIDDEN;
 }
@@ -491,5 +493,13 @@ bool ar_filter_hides_early(struct scan_call *call, const struct ar_dir *dir, con
 bool ar_filter_hides(struct scan_call *call, const struct ar_dir *dir, const char *name,
 		     bool is_dir)
 {
-	return dir->filter && judge_name(call, dir, name, is_dir ? A_DIR : A_FILE) == HIDDEN;
+	return dir->filter &&
+	       judge_name(call, dir, name, is_dir ? A_DIR : A_FILE, AR_FILTER_SENDER) == HIDDEN;
+}
+
+bool ar_filter_protects(struct scan_call *call, const struct ar_dir *dir, const char *name,
+			bool is_dir)
+{
+	return dir->filter &&
+	       judge_name(call, dir, name, is_dir ? A_DIR : A_FILE, AR_FILTER_RECEIVER) == HIDDEN;
 }

@@ -575,6 +575,8 @@ int ar_lane_run(ar_lane *lane, struct ar_batch *batch)
 	for (uint32_t i = 0; i < batch->pair_count; i++) {
 		if (batch->pairs[i].flags & AR_PAIR_FINISH)
 			finish_folder(lane, &batch->pairs[i]);
+		else if (batch->pairs[i].flags & AR_PAIR_EXTRA)
+			ar_extras_remove(lane, i);
 		else
 			run_folder(lane, i);
 	}

@@ -248,6 +248,10 @@ int ar_node_make(struct ar_lane *lane, struct folder *folder, struct ar_change *
 int ar_node_link(struct ar_lane *lane, struct folder *folder, struct ar_change *change, int *op);
 int ar_node_meta(struct ar_lane *lane, struct folder *folder, struct ar_change *change, int *op);
 
+/* ----------------------------------------------------------------- remove.c */
+/* all changes of a pair of extras */
+void ar_extras_remove(struct ar_lane *lane, uint32_t index);
+
 /* ----------------------------------------------------------------- folder.c */
 int ar_folder_open(struct ar_lane *lane, struct folder *folder, int *op);
 /* what new entries of a directory lose of their mode: by its default ACL, else the umask */

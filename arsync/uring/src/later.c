@@ -94,8 +94,8 @@ static int add_dirs(struct ar_later *later, const struct ar_batch *batch)
 
 /* ----------------------------------------------------------------- reading back */
 
-static int add_page_bytes(struct ar_batch *batch, int side, const void *page, size_t bytes,
-			  uint64_t *offset)
+int ar_later_page(struct ar_batch *batch, int side, const void *page, size_t bytes,
+		  uint64_t *offset)
 {
 	uint8_t *at = ar_batch_reserve(batch, side, bytes);
 
@@ -124,10 +124,10 @@ static int add_finish(struct ar_batch *out, const struct folder_record *folder)
 	pair->self.why = folder->why;
 	pair->self.src_row = AR_NONE;
 	pair->self.dst_row = AR_NONE;
-	err = add_page_bytes(out, 0, pages, folder->src_bytes, &pair->src_page);
+	err = ar_later_page(out, 0, pages, folder->src_bytes, &pair->src_page);
 	if (!err && folder->dst_bytes)
-		err = add_page_bytes(out, 1, pages + folder->src_bytes, folder->dst_bytes,
-				     &pair->dst_page);
+		err = ar_later_page(out, 1, pages + folder->src_bytes, folder->dst_bytes,
+				    &pair->dst_page);
 	return err;
 }
 
@@ -154,18 +154,23 @@ int ar_later_add(ar_later *later, struct ar_batch *batch)
 	if (later->reading || later->src_root != batch->src_root ||
 	    later->dst_root != batch->dst_root)
 		return -EINVAL;
-	return later->what == AR_LATER_LINKS ? ar_followers_add(later, batch)
-					     : add_dirs(later, batch);
+	switch (later->what) {
+	case AR_LATER_LINKS:
+		return ar_followers_add(later, batch);
+	case AR_LATER_EXTRAS:
+		return ar_deletions_add(later, batch);
+	}
+	return add_dirs(later, batch);
 }
 
-static int start_reading(struct ar_later *later)
+int ar_later_read(struct ar_later *later)
 {
-	int err = ar_spool_finish(&later->spool);
+	int err = later->reading ? 0 : ar_spool_finish(&later->spool);
 
-	if (err)
+	if (err || later->reading)
 		return err;
 	later->reading = true;
-	if (later->what == AR_LATER_DIRS)
+	if (later->what != AR_LATER_LINKS)
 		later->position = later->spool.written;
 	ar_spool_free(&later->leaders);
 	ar_spool_view(&later->leaders, &later->spool, LEADER_BLOCK_BYTES);
@@ -181,13 +186,15 @@ static void end_followers(struct ar_later *later)
 
 int ar_later_next(ar_later *later, struct ar_batch *out)
 {
-	int err = later->reading ? 0 : start_reading(later);
+	int err = ar_later_read(later);
 
 	if (err)
 		return err;
 	ar_batch_clear(out);
 	out->src_root = later->src_root;
 	out->dst_root = later->dst_root;
+	if (later->what == AR_LATER_EXTRAS)
+		return ar_deletions_next(later, out);
 	if (later->what == AR_LATER_DIRS)
 		return next_dirs(later, out);
 	int filled = ar_followers_next(later, out);
@@ -200,7 +207,7 @@ int ar_later_next(ar_later *later, struct ar_batch *out)
 
 int ar_later_open(int spool_fd, uint32_t what, ar_later **out)
 {
-	if (what != AR_LATER_LINKS && what != AR_LATER_DIRS)
+	if (what < AR_LATER_LINKS || what > AR_LATER_EXTRAS)
 		return -EINVAL;
 	struct ar_later *later = ar_fault(AR_OP_MEMORY, NULL) ? NULL : calloc(1, sizeof(*later));
 	if (!later)

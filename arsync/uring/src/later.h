@@ -1,5 +1,6 @@
 /*
- * later.h - what the files of the spools share: later.c, followers.c, relink.c.
+ * later.h - what the files of the spools share: later.c, followers.c, relink.c,
+ * deletions.c.
  *
  * AR_LATER_LINKS: of the names of one inode, the first that is added is the
  * leader: its change goes on as if it had no other name.  Each further name, a
@@ -8,6 +9,7 @@
  * may be added: they follow the leaders of the sources before.
  * AR_LATER_DIRS: directories that work moves the mtime of, or that get their mode
  * and times when they are complete; children come out before their parents.
+ * AR_LATER_EXTRAS: what only the destination has, see deletions.c.
  *
  * Scan threads add batches at the same time, but each under one lock that Python
  * holds around ar_later_add: nothing here is safe for two threads.
@@ -17,6 +19,7 @@
  *	LEADER	struct leader_record, path below the destination root, NUL
  *	FOLDER	struct folder_record, bare source page, bare destination page
  *	FOLLOWER struct follower_record, name, NUL, symlink target, NUL
+ *	EXTRAS	struct extras_record, source page, destination page
  *
  * A bare page is a page's header and path without rows.  A FOLLOWER belongs to
  * the last FOLDER before it.  The directories' spool holds FOLDERs only.
@@ -27,7 +30,7 @@
 #include "inodes.h"
 #include "spool.h"
 
-enum { RECORD_LEADER = 1, RECORD_FOLDER, RECORD_FOLLOWER };
+enum { RECORD_LEADER = 1, RECORD_FOLDER, RECORD_FOLLOWER, RECORD_EXTRAS };
 
 struct folder_record {
 	struct ar_record head;
@@ -63,9 +66,10 @@ struct ar_later {
 	bool reading;
 	uint64_t count;
 	uint64_t position;	/* of the next record to read */
+	uint32_t pass;		/* AR_EXTRAS_* */
 	ar_root *src_root;
 	ar_root *dst_root;
-	struct ar_inodes *inodes;	/* of LINKS: the leaders */
+	struct ar_inodes *inodes;	/* of LINKS: the leaders; of EXTRAS: what stays */
 	struct ar_spool spool;
 	struct ar_spool leaders;	/* reads their paths */
 	struct ar_bytes open_folder;	/* copy of the FOLDER record that is read */
@@ -87,6 +91,15 @@ int ar_later_string(struct ar_bytes *out, const char *text, size_t len);
 int ar_later_folder(struct ar_later *later, const struct ar_batch *batch,
 		    const struct ar_pair *pair);
 
+/* a copy of a page goes to the end of a batch */
+int ar_later_page(struct ar_batch *batch, int side, const void *page, size_t bytes,
+		  uint64_t *offset);
+/* nothing can be added any more */
+int ar_later_read(struct ar_later *later);
+
+/* deletions.c */
+int ar_deletions_add(struct ar_later *later, const struct ar_batch *batch);
+int ar_deletions_next(struct ar_later *later, struct ar_batch *out);
 /* followers.c: leaders and followers of a batch go into the spool */
 int ar_followers_add(struct ar_later *later, struct ar_batch *batch);
 /* relink.c: the next followers, as pairs; 1, 0 at the end, -errno */

@@ -42,7 +42,7 @@ static int more_offs(struct ar_names *names)
 int ar_names_add(struct ar_names *names, const char *name, size_t len)
 {
 	const uint16_t len16 = (uint16_t)len;
-	const size_t need = sizeof(len16) + len + 1;
+	const size_t need = sizeof(len16) + len + 2;
 	int err = 0;
 
 	if (len > UINT16_MAX)
@@ -56,7 +56,7 @@ int ar_names_add(struct ar_names *names, const char *name, size_t len)
 	char *at = names->bytes + names->used;
 	memcpy(at, &len16, sizeof(len16));
 	memcpy(at + sizeof(len16), name, len);
-	at[need - 1] = '\0';
+	at[need - 2] = at[need - 1] = '\0';
 	names->offs[names->count++] = (uint32_t)names->used;
 	names->used += need;
 	return 0;

@@ -11,29 +11,21 @@
 
 #define LINK_BYTES (PATH_MAX + 1)	/* the first try; some filesystems go beyond */
 
-struct writer {
-	struct ar_batch *batch;
-	int side;
-	uint32_t room;		/* rows there is room for */
-	uint32_t rows;
-	size_t used;		/* bytes from the page's start */
-};
-
-static uint8_t *page_start(const struct writer *w)
+static uint8_t *page_start(const struct ar_writer *w)
 {
 	return w->side == DST ? w->batch->dst + w->batch->dst_bytes
 			      : w->batch->src + w->batch->src_bytes;
 }
 
 /* room for more bytes at the end of what is written, NULL without memory */
-static uint8_t *make_room(const struct writer *w, size_t more)
+static uint8_t *make_room(const struct ar_writer *w, size_t more)
 {
 	uint8_t *start = ar_batch_reserve(w->batch, w->side, w->used + more);
 
 	return start ? start + w->used : NULL;
 }
 
-static int open_page(struct writer *w, uint32_t rows)
+int ar_page_open(struct ar_writer *w, uint32_t rows)
 {
 	w->room = rows;
 	w->rows = 0;
@@ -44,8 +36,7 @@ static int open_page(struct writer *w, uint32_t rows)
 	return 0;
 }
 
-/* appends len bytes and a NUL; where they are goes into *off */
-static int put(struct writer *w, const char *bytes, size_t len, uint32_t *off)
+int ar_page_put(struct ar_writer *w, const char *bytes, size_t len, uint32_t *off)
 {
 	uint8_t *at = make_room(w, len + 1);
 
@@ -58,14 +49,14 @@ static int put(struct writer *w, const char *bytes, size_t len, uint32_t *off)
 	return 0;
 }
 
-static void add_row(struct writer *w, const struct ar_row *row)
+void ar_page_add(struct ar_writer *w, const struct ar_row *row)
 {
 	memcpy(page_start(w) + sizeof(struct ar_page) + w->rows++ * sizeof(*row), row,
 	       sizeof(*row));
 }
 
 /* closes the gap that rows left which did not come */
-static void close_gap(struct writer *w)
+static void close_gap(struct ar_writer *w)
 {
 	struct ar_page *page = (struct ar_page *)page_start(w);
 	const uint32_t gap = (w->room - w->rows) * (uint32_t)sizeof(struct ar_row);
@@ -81,8 +72,8 @@ static void close_gap(struct writer *w)
 	}
 }
 
-static int close_page(struct writer *w, const struct ar_side *side, const char *alias,
-		      uint32_t flags, uint64_t *offset)
+int ar_page_close(struct ar_writer *w, const struct ar_side *side, const char *alias,
+		  uint32_t flags, uint64_t *offset)
 {
 	struct ar_page head = {
 		.format = AR_FORMAT,
@@ -97,12 +88,12 @@ static int close_page(struct writer *w, const struct ar_side *side, const char *
 	close_gap(w);
 	if (alias) {
 		head.alias_len = (uint32_t)strlen(alias);
-		err = put(w, alias, head.alias_len, &head.alias_off);
+		err = ar_page_put(w, alias, head.alias_len, &head.alias_off);
 	}
 	if (w->used + side->path.len + 8 > UINT32_MAX)
 		return -EOVERFLOW;
 	if (!err)
-		err = put(w, side->path.bytes, side->path.len, &head.path_off);
+		err = ar_page_put(w, side->path.bytes, side->path.len, &head.path_off);
 	if (!err && !make_room(w, 8))
 		err = -ENOMEM;
 	if (err)
@@ -119,7 +110,7 @@ static int close_page(struct writer *w, const struct ar_side *side, const char *
 
 /* ----------------------------------------------------------------- source */
 
-static int read_link(struct writer *w, int fd, const char *name, struct ar_row *row)
+static int read_link(struct ar_writer *w, int fd, const char *name, struct ar_row *row)
 {
 	for (size_t room = LINK_BYTES;; room *= 2) {
 		uint8_t *at = make_room(w, room);
@@ -170,7 +161,7 @@ static int missing_kind(const struct ar_dir *dir, int err)
 								    : AR_PROBLEM_FAILED;
 }
 
-static int source_link(struct scan_call *call, struct ar_dir *dir, struct writer *w,
+static int source_link(struct scan_call *call, struct ar_dir *dir, struct ar_writer *w,
 		       const char *name, struct statx *stx, struct ar_row *row)
 {
 	const struct link_place place = {
@@ -201,7 +192,7 @@ static int source_link(struct scan_call *call, struct ar_dir *dir, struct writer
 }
 
 /* what the name is; one that cannot be looked at has no type */
-static int fill_source(struct scan_call *call, struct ar_dir *dir, struct writer *w,
+static int fill_source(struct scan_call *call, struct ar_dir *dir, struct ar_writer *w,
 		       const char *name, struct ar_row *row)
 {
 	const struct ar_side *side = &dir->side[SRC];
@@ -229,7 +220,7 @@ static bool is_left_out(struct scan_call *call, const struct ar_dir *dir, const 
 	       !(dir->pair_flags & AR_PAIR_NAMED);
 }
 
-static int source_row(struct scan_call *call, struct ar_dir *dir, struct writer *w,
+static int source_row(struct scan_call *call, struct ar_dir *dir, struct ar_writer *w,
 		      const char *name, uint16_t len)
 {
 	const char *src_name = dir->alias ? dir->alias : name;
@@ -240,7 +231,7 @@ static int source_row(struct scan_call *call, struct ar_dir *dir, struct writer 
 
 	if (ar_filter_hides_early(call, dir, src_name, &decided))
 		return 0;
-	int err = put(w, name, len, &row.name_off);
+	int err = ar_page_put(w, name, len, &row.name_off);
 	if (!err)
 		err = fill_source(call, dir, w, src_name, &row);
 	if (err)
@@ -268,7 +259,7 @@ static int source_row(struct scan_call *call, struct ar_dir *dir, struct writer 
 			err = ar_row_digest(call, &row, SRC, dir->side[SRC].fd, src_name, w->rows);
 		count_row(&call->out->tally, &row);
 	}
-	add_row(w, &row);
+	ar_page_add(w, &row);
 	return err;
 }
 
@@ -276,9 +267,9 @@ static int source_page(struct scan_call *call, struct ar_dir *dir, uint64_t *off
 {
 	struct ar_side *side = &dir->side[SRC];
 	const uint32_t rows = AR_MIN(side->names.count - side->at, (uint32_t)AR_PAGE_ROWS);
-	struct writer w = { .batch = call->out, .side = SRC };
+	struct ar_writer w = { .batch = call->out, .side = SRC };
 	uint32_t flags = dir->begun ? 0 : AR_PAGE_FIRST;
-	int err = open_page(&w, rows);
+	int err = ar_page_open(&w, rows);
 
 	if (!err)
 		err = ar_filter_begin(call, dir);
@@ -286,7 +277,9 @@ static int source_page(struct scan_call *call, struct ar_dir *dir, uint64_t *off
 		uint16_t len;
 		const char *name = ar_name(&side->names, side->at + i, &len);
 
+		const uint32_t before = w.rows;
 		err = source_row(call, dir, &w, name, len);
+		*ar_name_mark(&side->names, side->at + i) = w.rows > before;
 	}
 	if (err)
 		return err;
@@ -294,7 +287,7 @@ static int source_page(struct scan_call *call, struct ar_dir *dir, uint64_t *off
 	if (side->at == side->names.count)
 		flags |= AR_PAGE_LAST;
 	call->rows += w.rows;
-	return close_page(&w, side, dir->alias, flags, offset);
+	return ar_page_close(&w, side, dir->alias, flags, offset);
 }
 
 /* ------------------------------------------------------------- destination */
@@ -332,7 +325,7 @@ static int dest_stat(struct scan_call *call, int fd, const char *name, struct st
 	return err;
 }
 
-static int dest_row(struct scan_call *call, struct ar_side *side, struct writer *w,
+static int dest_row(struct scan_call *call, struct ar_side *side, struct ar_writer *w,
 		    const struct ar_row *src, const char *name, uint32_t src_index)
 {
 	struct ar_row row = { .name_len = src->name_len };
@@ -343,12 +336,12 @@ static int dest_row(struct scan_call *call, struct ar_side *side, struct writer 
 		return 0;
 	if (err == -EACCES || err == -ENOMEM)
 		return err;
-	int no_memory = put(w, name, src->name_len, &row.name_off);
+	int no_memory = ar_page_put(w, name, src->name_len, &row.name_off);
 	if (no_memory)
 		return no_memory;
 	if (err) {
 		row.flags = AR_ROW_BAD;
-		add_row(w, &row);
+		ar_page_add(w, &row);
 		return ar_batch_add_problem(call->out, call->pair, src_index, AR_PROBLEM_FAILED,
 					    DST, AR_OP_STAT, err);
 	}
@@ -356,7 +349,7 @@ static int dest_row(struct scan_call *call, struct ar_side *side, struct writer 
 		err = ar_link_is_dst_dir(call, side, name, src->name_len, &stx);
 	if (err < 0) {	/* neither followed nor replaced */
 		row.flags = AR_ROW_BAD;
-		add_row(w, &row);
+		ar_page_add(w, &row);
 		return ar_batch_add_problem(call->out, call->pair, src_index, AR_PROBLEM_FAILED,
 					    DST, AR_OP_OPEN_DIR, err);
 	}
@@ -369,11 +362,11 @@ static int dest_row(struct scan_call *call, struct ar_side *side, struct writer 
 	ar_row_fill(&row, &stx, side->dev, call->scan->flags);
 	if (row.type != DT_DIR)
 		err = ar_row_digest(call, &row, DST, side->fd, name, src_index);
-	add_row(w, &row);
+	ar_page_add(w, &row);
 	return err;
 }
 
-static int dest_rows(struct scan_call *call, struct ar_side *side, struct writer *w,
+static int dest_rows(struct scan_call *call, struct ar_side *side, struct ar_writer *w,
 		     const struct ar_page *src)
 {
 	int err = 0;
@@ -404,19 +397,19 @@ static int dest_page(struct scan_call *call, struct ar_dir *dir, const struct ar
 		     uint64_t *offset)
 {
 	struct ar_side *side = &dir->side[DST];
-	struct writer w = { .batch = call->out, .side = DST };
+	struct ar_writer w = { .batch = call->out, .side = DST };
 	const bool has_rows = side->fd >= 0 && !(side->page_flags & AR_PAGE_PARTIAL);
 	int err;
 
 	*offset = AR_NO_PAGE;
 	if (side->fd < 0 && !side->page_flags && !has_own_path(dir))
 		return 0;
-	err = open_page(&w, has_rows ? src->row_count : 0);
+	err = ar_page_open(&w, has_rows ? src->row_count : 0);
 	if (!err && has_rows)
 		err = dest_rows(call, side, &w, src);
 	if (err)
 		return err;
-	return close_page(&w, side, NULL, src->flags & (AR_PAGE_FIRST | AR_PAGE_LAST), offset);
+	return ar_page_close(&w, side, NULL, src->flags & (AR_PAGE_FIRST | AR_PAGE_LAST), offset);
 }
 
 int ar_page_pair(struct scan_call *call, struct ar_dir *dir)

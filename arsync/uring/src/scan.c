@@ -50,9 +50,28 @@ void ar_scan_close(ar_scan *scan)
 		free(scratch);
 	}
 	ar_earlier_free(scan);
+	for (uint32_t i = 0; i < scan->spare_count; i++)
+		free(scan->spare[i].path);
+	free(scan->spare);
 	ar_filters_free(scan);
 	pthread_mutex_destroy(&scan->lock);
 	free(scan);
+}
+
+int ar_scan_spare(ar_scan *scan, const char *path, size_t path_len)
+{
+	const size_t bytes = (scan->spare_count + 1) * sizeof(*scan->spare);
+	struct ar_spare *grown = realloc(scan->spare, bytes);
+	char *copy = ar_copy_of(path, path_len);
+
+	if (grown)
+		scan->spare = grown;
+	if (!grown || !copy) {
+		free(copy);
+		return -ENOMEM;
+	}
+	scan->spare[scan->spare_count++] = (struct ar_spare){ .path = copy, .len = path_len };
+	return 0;
 }
 
 static void forget_fds(struct ar_dir *dir)
@@ -141,9 +160,26 @@ struct task {
 	uint32_t filter;
 };
 
-static bool dir_has_more(const struct ar_dir *dir)
+static bool source_has_more(const struct ar_dir *dir)
 {
 	return dir->side[SRC].at < dir->side[SRC].names.count;
+}
+
+static bool dir_has_more(const struct ar_dir *dir)
+{
+	return source_has_more(dir) || ar_extras_left(dir);
+}
+
+/* the next page of the source, and behind the last one a page of extras */
+static int write_pages(struct scan_call *call, struct ar_dir *dir)
+{
+	int err = 0;
+
+	if (!(dir->pair_flags & AR_PAIR_EXTRA) && (!dir->begun || source_has_more(dir)))
+		err = ar_page_pair(call, dir);
+	if (!err && dir->deletes && !source_has_more(dir))
+		err = ar_extras_pair(call, dir);
+	return err;
 }
 
 static int open_and_list(struct scan_call *call, const struct task *task)
@@ -180,6 +216,7 @@ static int open_and_list(struct scan_call *call, const struct task *task)
 	if (dir->self_is_given &&
 	    (call->scan->flags & AR_SCAN_DRY_RUN || !(dir->pair_flags & AR_PAIR_NEW)))
 		dir->pair_flags |= AR_PAIR_GIVEN;
+	dir->deletes = ar_extras_wanted(call, dir);
 	return err;
 }
 
@@ -214,8 +251,34 @@ static int scan_directory(struct scan_call *call, const struct task *task, ar_di
 		ar_names_clear(&dir->side[SRC].names, KEEP_BYTES);
 	do {
 		if (!err)
-			err = ar_page_pair(call, dir);
+			err = write_pages(call, dir);
 	} while (!err && !more && dir_has_more(dir));
+	if (!err && dir_has_more(dir))
+		err = keep_for_later(call, more);
+	if (err)
+		roll_back(call->out, &mark);
+	ar_dir_reset(dir, KEEP_BYTES);
+	return err;
+}
+
+/* a directory that only the destination has: all that is in it */
+static int scan_extra(struct scan_call *call, const struct task *task, const struct ar_row *row,
+		      uint64_t dev, ar_dir **more)
+{
+	struct ar_dir *dir = &call->scratch->dir;
+	const struct mark mark = mark_batch(call->out);
+
+	call->pair = call->out->pair_count;
+	dir->pair_flags = AR_PAIR_EXTRA;
+	if (task->knows_filter)
+		ar_filter_use(call, dir, task->filter);
+	int err = ar_dir_open_extra(call, dir, row, dev);
+	if (!err && !dir->dead && !task->knows_filter)
+		err = ar_filter_inherit(call, dir, task->filter);
+	if (!err && !dir->dead) {
+		dir->deletes = ar_extras_wanted(call, dir);
+		err = ar_extras_pair(call, dir);
+	}
 	if (!err && dir_has_more(dir))
 		err = keep_for_later(call, more);
 	if (err)
@@ -361,6 +424,26 @@ static bool is_shallow(const struct scan_call *call, const struct ar_child *chil
 	       !(pair->flags & AR_PAIR_NAMED);
 }
 
+static int scan_extra_child(struct scan_call *call, const struct ar_batch *parent,
+			    const struct ar_child *child, ar_dir **more)
+{
+	const struct ar_pair *pair = &parent->pairs[child->pair];
+	const struct ar_page *dst = ar_dst_page(parent, pair);
+	const struct ar_row *row = &ar_rows(dst)[child->row];
+	const struct task task = {
+		.knows_filter = child->filter,
+		.filter = child->filter ? child->filter : pair->filter,
+	};
+	const char *path = ar_page_str(dst, dst->path_off);
+	struct ar_dir *dir = &call->scratch->dir;
+
+	int err = set_paths(call, path, dst->path_len, path, dst->path_len);
+	for (int side = SRC; side <= DST && !err; side++)
+		err = ar_path_push(&dir->side[side].path, ar_row_name(dst, row), row->name_len,
+				   false);
+	return err ? err : scan_extra(call, &task, row, dst->dev, more);
+}
+
 static int scan_child(struct scan_call *call, const struct ar_batch *parent,
 		      const struct ar_child *child, ar_dir **more)
 {
@@ -403,7 +486,10 @@ int ar_scan_children(ar_scan *scan, const struct ar_batch *parent, uint32_t firs
 	while (done < count && !*more && !is_full(&call)) {
 		struct ar_child *child = &parent->children[first + done];
 
-		err = scan_child(&call, parent, child, more);
+		if (child->flags & AR_CHILD_EXTRA)
+			err = scan_extra_child(&call, parent, child, more);
+		else
+			err = scan_child(&call, parent, child, more);
 		if (err == AR_FILTER_ASK) {
 			child->flags |= AR_CHILD_ASK;
 			err = 0;
@@ -423,17 +509,20 @@ int ar_scan_more(ar_scan *scan, ar_dir *dir, struct ar_batch *out)
 {
 	const struct mark mark = mark_batch(out);
 	const uint32_t src_at = dir->side[SRC].at, dst_at = dir->side[DST].at;
+	const uint32_t extra_at = dir->extra_at, extra_src_at = dir->extra_src_at;
 	struct scan_call call;
 
 	int err = begin(&call, scan, out);
 	if (err)
 		return err;
-	err = ar_page_pair(&call, dir);
+	err = write_pages(&call, dir);
 	end(&call);
 	if (err) {
 		roll_back(out, &mark);
 		dir->side[SRC].at = src_at;
 		dir->side[DST].at = dst_at;
+		dir->extra_at = extra_at;
+		dir->extra_src_at = extra_src_at;
 		return err;
 	}
 	return dir_has_more(dir);

@@ -10,6 +10,7 @@
  *	page.c		names -> the rows of both sides' pages
  *	links.c		which symlinks are seen through
  *	dir.c		a directory opened on both sides
+ *	extras.c	what only the destination has
  *	filter.c	which names the user leaves out
  *	earlier.c	what another source has given already
  *	scan.c		which directories, and what becomes of each
@@ -28,8 +29,8 @@ enum { SRC, DST };
 /* ----------------------------------------------------------------- names.c */
 
 /*
- * A compact list: each name is its length (2 bytes), its bytes and a NUL.  10^6
- * names of 20 bytes take 27 MB.
+ * A compact list: each name is its length (2 bytes), its bytes, a NUL and a mark.
+ * 10^6 names of 20 bytes take 28 MB.
  */
 struct ar_names {
 	char *bytes;
@@ -55,6 +56,15 @@ static inline const char *ar_name(const struct ar_names *names, uint32_t index, 
 
 	memcpy(len, at, sizeof(*len));
 	return at + sizeof(*len);
+}
+
+/* a byte that is the caller's, 0 at first */
+static inline char *ar_name_mark(const struct ar_names *names, uint32_t index)
+{
+	uint16_t len;
+	const char *name = ar_name(names, index, &len);
+
+	return (char *)name + len + 1;
 }
 
 int ar_names_add(struct ar_names *names, const char *name, size_t len);
@@ -95,6 +105,9 @@ struct ar_dir {
 	uint32_t pair_flags;
 	bool begun;		/* its first page is written */
 	bool dead;		/* the source could not be looked at at all */
+	bool deletes;		/* what only the destination has is listed */
+	uint32_t extra_at;	/* the next name there, and the source's beside it */
+	uint32_t extra_src_at;
 	const struct ar_filter_table *filter;	/* the rules in force in it, or NULL */
 	uint32_t filter_id;
 	const char *alias;	/* the source's name of the only entry, or NULL */
@@ -117,12 +130,20 @@ struct ar_earlier {		/* a source that has been copied to the same destination */
 	char *paths;		/* NUL-separated, of what was copied of it */
 	size_t paths_len;	/* 0: all of it */
 	bool gives_root;	/* the root has its attributes */
+	bool is_later;		/* it comes after this one: only extras care */
+};
+
+struct ar_spare {		/* a path that is no extra */
+	char *path;
+	size_t len;
 };
 
 struct ar_scan {
 	ar_root *src, *dst;
 	struct ar_earlier *earlier;
 	uint32_t earlier_count;
+	struct ar_spare *spare;
+	uint32_t spare_count;
 	uint32_t flags;
 	const struct ar_rules *acl_rules;	/* of source ACLs, or NULL */
 	struct ar_filter_table **filters;
@@ -168,6 +189,9 @@ void ar_path_unmark(struct ar_path *path);
 int ar_dir_open_source(struct scan_call *call, struct ar_dir *dir, bool only_self);
 int ar_dir_list_source(struct scan_call *call, struct ar_dir *dir);
 int ar_dir_open_dest(struct scan_call *call, struct ar_dir *dir, bool only_self);
+/* one that only the destination has, which the row is of; dead when it is that no more */
+int ar_dir_open_extra(struct scan_call *call, struct ar_dir *dir, const struct ar_row *row,
+		      uint64_t dev);
 /* 1: it is the destination's root or, when ancestors is set, one of its own ancestors */
 int ar_dir_is_loop(struct scan_call *call, const struct ar_dir *dir, bool ancestors);
 /* closes it; its memory is kept for the next one, up to keep_bytes each */
@@ -198,6 +222,9 @@ bool ar_filter_hides_early(struct scan_call *call, const struct ar_dir *dir, con
 			   bool *decided);
 bool ar_filter_hides(struct scan_call *call, const struct ar_dir *dir, const char *name,
 		     bool is_dir);
+/* true: a rule keeps the name from being deleted */
+bool ar_filter_protects(struct scan_call *call, const struct ar_dir *dir, const char *name,
+			bool is_dir);
 void ar_filters_free(ar_scan *scan);
 
 /* --------------------------------------------------------------- earlier.c */
@@ -211,10 +238,36 @@ void ar_earlier_close(struct ar_dir *dir);
  */
 int ar_earlier_has(struct scan_call *call, const struct ar_dir *dir, const char *name, size_t len,
 		   const struct ar_row *row);
+/* whether an earlier source gives all of the directory, and so finds its extras */
+bool ar_earlier_covers(const struct scan_call *call, const struct ar_dir *dir);
+/* 1: another source, an earlier or a later one, gives an entry of this name; -ENOMEM */
+int ar_other_has(struct scan_call *call, const struct ar_dir *dir, const char *name, size_t len);
 void ar_earlier_free(ar_scan *scan);
+
+/* ---------------------------------------------------------------- extras.c */
+
+/* whether what only the destination has is to be found in the directory, as it was opened */
+bool ar_extras_wanted(const struct scan_call *call, const struct ar_dir *dir);
+bool ar_extras_left(const struct ar_dir *dir);
+/* writes the next page of them, where there are any, as a new pair of call->out */
+int ar_extras_pair(struct scan_call *call, struct ar_dir *dir);
 
 /* ------------------------------------------------------------------ page.c */
 
+struct ar_writer {		/* a page that is being written at the end of a batch */
+	struct ar_batch *batch;
+	int side;
+	uint32_t room;		/* rows there is room for */
+	uint32_t rows;
+	size_t used;		/* bytes from the page's start */
+};
+
+int ar_page_open(struct ar_writer *w, uint32_t rows);
+/* appends len bytes and a NUL; where they are goes into *off */
+int ar_page_put(struct ar_writer *w, const char *bytes, size_t len, uint32_t *off);
+void ar_page_add(struct ar_writer *w, const struct ar_row *row);
+int ar_page_close(struct ar_writer *w, const struct ar_side *side, const char *alias,
+		  uint32_t flags, uint64_t *offset);
 /* writes the next page of the directory on both sides as a new pair of call->out */
 int ar_page_pair(struct scan_call *call, struct ar_dir *dir);
 
