@@ -13,11 +13,6 @@
 /* opens and closes change the batch, which several big files may share */
 static pthread_mutex_t batch_lock = PTHREAD_MUTEX_INITIALIZER;
 
-static uint64_t chunk_count(uint64_t size)
-{
-	return (size + AR_HASH_CHUNK - 1) / AR_HASH_CHUNK;
-}
-
 static void row_from_stat(struct ar_row *row, const struct stat *st)
 {
 	ar_row_take(row, st);
@@ -28,7 +23,7 @@ static void row_from_stat(struct ar_row *row, const struct stat *st)
 
 /* ------------------------------------------------------------------- open */
 
-static int open_source(struct ar_big *big, int *op)
+int ar_big_open_source(struct ar_big *big, int *op)
 {
 	const char *name = ar_row_src_name(big->page, &big->row);
 	int follow = big->row.flags & AR_ROW_FOLLOWED ? 0 : O_NOFOLLOW;
@@ -125,7 +120,7 @@ static int start(struct ar_lane *lane, struct ar_big *big, int *op)
 	if (big->method == AR_METHOD_DIRECT)
 		open_direct(big);
 	big->hashed = true;
-	big->hashes = malloc(chunk_count(big->row.size) * AR_HASH_BYTES);
+	big->hashes = malloc(ar_chunk_count(big->row.size) * AR_HASH_BYTES);
 	*op = AR_OP_MEMORY;
 	return big->hashes || !big->row.size ? 0 : -ENOMEM;
 }
@@ -150,6 +145,7 @@ static void discard(struct ar_big *big)
 static void close_sources(struct ar_big *big)
 {
 	close_fd(&big->src_fd);
+	close_fd(&big->old_fd);
 	close_fd(&big->folder.src_fd);
 	close_fd(&big->folder.dst_fd);
 }
@@ -176,12 +172,11 @@ static int open_folders(struct ar_big *big, int *op)
 	return AR_MIN(big->folder.dst_fd, 0);
 }
 
-static int prepare(struct ar_lane *lane, struct ar_big *big, int *op)
+/* what is to be compared becomes a copy */
+static int start_copy(struct ar_lane *lane, struct ar_big *big, int *op)
 {
-	int err = open_folders(big, op);
+	int err = big->src_fd < 0 ? ar_big_open_source(big, op) : 0;
 
-	if (!err)
-		err = open_source(big, op);
 	if (!err) {
 		big->folder.umask = ar_folder_umask(lane, big->folder.dst_fd);
 		ar_folder_want(lane, &big->folder, &big->row,
@@ -189,6 +184,25 @@ static int prepare(struct ar_lane *lane, struct ar_big *big, int *op)
 			       &big->want);
 		err = start(lane, big, op);
 	}
+	return err;
+}
+
+/* 1: there is nothing more to be done */
+static int prepare(struct ar_lane *lane, struct ar_big *big, int *op)
+{
+	int err = open_folders(big, op);
+
+	if (!err && ar_big_is_check(big))
+		err = ar_big_check_open(lane, big, op);
+	if (err < 0 || (err && ar_is_dry_run(lane)) || (!err && ar_big_is_check(big)))
+		return err;
+	return start_copy(lane, big, op);
+}
+
+static int prepare_or_clean_up(struct ar_lane *lane, struct ar_big *big, int *op)
+{
+	int err = prepare(lane, big, op);
+
 	if (err) {
 		discard(big);
 		close_sources(big);
@@ -225,23 +239,23 @@ int ar_big_open(ar_lane *lane, struct ar_batch *batch, uint32_t pair, uint32_t c
 				       .src_fd = -1, .dst_fd = -1, .parent_fd = -1 };
 	big->page = ar_src_page(batch, big->folder.pair);
 	big->row = ar_rows(big->page)[big->change->src_row];
-	big->src_fd = big->dst_fd = big->direct_fd = -1;
+	big->src_fd = big->dst_fd = big->direct_fd = big->old_fd = -1;
 	/* never into what stands there as something else: a device takes data, too */
 	big->in_place = (lane->cfg.flags & AR_LANE_INPLACE) && !(big->change->why & AR_WHY_TYPE);
 	lane->batch = batch;
 	do {
-		err = prepare(lane, big, &op);
-	} while (err && ar_try_again(lane, err, &tries));
-	if (err) {
+		err = prepare_or_clean_up(lane, big, &op);
+	} while (err < 0 && ar_try_again(lane, err, &tries));
+	if (err < 0) {
 		bool side = op != AR_OP_OPEN_DIR && op != AR_OP_OPEN_FILE;
 		ar_change_failed(lane, &big->folder, big->change, err, op, side);
-		destroy(big);
-		pthread_mutex_unlock(&batch_lock);
-		return err;
 	}
+	if (err)
+		destroy(big);
+	else
+		*out = big;
 	pthread_mutex_unlock(&batch_lock);
-	*out = big;
-	return 0;
+	return err;
 }
 
 uint64_t ar_big_bytes(const ar_big *big)
@@ -251,8 +265,7 @@ uint64_t ar_big_bytes(const ar_big *big)
 
 /* ------------------------------------------------------------------ copying */
 
-/* the first failure that is for good is the file's */
-static int note_failure(struct ar_big *big, int err, int op, int side)
+int ar_big_fail(struct ar_big *big, int err, int op, int side)
 {
 	int none = 0;
 
@@ -272,13 +285,15 @@ static int copy_chunk_patiently(struct ar_lane *lane, struct ar_big *big, uint64
 		lane->tally.moved_bytes = before;
 		err = ar_chunk_copy(lane, big, off, len, &op, &side);
 	} while (err && ar_try_again(lane, err, &tries));
-	return note_failure(big, err, op, side);
+	return ar_big_fail(big, err, op, side);
 }
 
 int ar_big_copy(ar_lane *lane, ar_big *big, uint64_t offset, uint64_t length)
 {
 	uint64_t end = AR_MIN(offset + length, big->row.size);
 
+	if (ar_big_is_check(big))
+		return ar_big_check(lane, big, offset, end);
 	if (big->method == AR_METHOD_COPY_RANGE || big->method == AR_METHOD_SPLICE) {
 		int op = AR_OP_NONE, r, tries = 0;
 		uint64_t before = lane->tally.moved_bytes;
@@ -290,7 +305,7 @@ int ar_big_copy(ar_lane *lane, ar_big *big, uint64_t offset, uint64_t length)
 		} while (r < 0 && ar_try_again(lane, r, &tries));
 		if (r <= 0) {
 			atomic_store(&big->hashed, false);
-			return note_failure(big, r, op, 1);
+			return ar_big_fail(big, r, op, 1);
 		}
 		lane->tally.moved_bytes = before;	/* counted when it is read and written */
 	}
@@ -340,7 +355,7 @@ static void note_done(struct ar_lane *lane, struct ar_big *big, bool unstable)
 		change->flags |= AR_CHANGE_UNSTABLE;
 		ar_warn(lane, big->folder.index, change->src_row, AR_PROBLEM_UNSTABLE, AR_OP_READ, 0);
 	} else if (big->hashed && !big->shared) {
-		ar_hash_list(big->hashes, chunk_count(big->row.size), change->hash);
+		ar_hash_list(big->hashes, ar_chunk_count(big->row.size), change->hash);
 		change->flags |= AR_CHANGE_HASHED;
 	}
 	ar_file_done(lane, used, big->row.size, atomic_load(&big->hole_bytes));
@@ -370,6 +385,18 @@ static int close_kept(struct ar_lane *lane, struct ar_big *big, int *op)
 	*op = big->err_op;
 	if (err)
 		return err;
+	if (ar_big_is_check(big)) {
+		err = ar_big_check_close(lane, big, op);
+		if (err != 1 || ar_is_dry_run(lane))
+			return AR_MIN(err, 0);
+		free(big->hashes);
+		big->hashes = NULL;
+		close_fd(&big->old_fd);
+		int tries = 0;
+		while ((err = start_copy(lane, big, op)) && ar_try_again(lane, err, &tries))
+			discard(big);
+		return err ? err : 1;
+	}
 	*op = AR_OP_STAT;
 	int rc = sys_fstat(big->src_fd, &st);
 	if (rc)
@@ -413,7 +440,8 @@ int ar_big_close(ar_lane *lane, ar_big *big, int keep)
 		big->change->state = AR_STATE_SKIPPED;
 	else if (err)
 		ar_change_failed(lane, &big->folder, big->change, err, op,
-				 op == big->err_op ? big->err_side : op != AR_OP_STAT);
+				 op == big->err_op ? big->err_side
+						   : op != AR_OP_STAT && op != AR_OP_OPEN_FILE);
 	discard(big);
 	destroy(big);
 	pthread_mutex_unlock(&batch_lock);

@@ -1,5 +1,6 @@
 /*
- * big.h - a file that all lanes share: big.c opens and closes it, chunk.c moves it.
+ * big.h - a file that all lanes share: big.c opens and closes it, chunk.c moves it,
+ * bigcheck.c compares it.
  */
 #ifndef ARSYNC_BIG_H
 #define ARSYNC_BIG_H
@@ -28,11 +29,42 @@ struct ar_big {
 	_Atomic int err;	/* the first failure of any chunk */
 	int err_op, err_side;
 	uint8_t *hashes;	/* AR_HASH_BYTES a chunk */
+	int old_fd;		/* check: the destination's file, or -1 */
+	struct stat old;	/* before it was read */
+	atomic_bool differs;	/* nothing more needs to be read */
+	_Atomic uint64_t checked;	/* bytes */
 };
+
+static inline uint64_t ar_chunk_count(uint64_t size)
+{
+	return (size + AR_HASH_CHUNK - 1) / AR_HASH_CHUNK;
+}
+
+static inline bool ar_big_is_check(const struct ar_big *big)
+{
+	return big->change->kind == AR_CHANGE_CHECK;
+}
+
 
 /* ----------------------------------------------------------------- chunk.c */
 /* reads, hashes and writes what lies within one chunk; what failed, and on which side */
 int ar_chunk_copy(struct ar_lane *lane, struct ar_big *big, uint64_t off, uint64_t len, int *op,
 		  int *side);
+/* the hash of a chunk; 1: the file ends in it, -errno: op failed */
+int ar_chunk_hash(struct ar_lane *lane, int fd, bool sparse, uint64_t off, uint64_t len,
+		  uint8_t *digest, int *op);
+
+/* ------------------------------------------------------------------- big.c */
+int ar_big_open_source(struct ar_big *big, int *op);
+/* the first failure that is for good is the file's; err itself */
+int ar_big_fail(struct ar_big *big, int err, int op, int side);
+
+/* -------------------------------------------------------------- bigcheck.c */
+/* 1: there is nothing to compare with, the change is a copy now */
+int ar_big_check_open(struct ar_lane *lane, struct ar_big *big, int *op);
+/* like ar_big_copy, and 1 where a difference was met */
+int ar_big_check(struct ar_lane *lane, struct ar_big *big, uint64_t offset, uint64_t end);
+/* 1: the change is a copy now */
+int ar_big_check_close(struct ar_lane *lane, struct ar_big *big, int *op);
 
 #endif

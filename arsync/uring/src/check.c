@@ -65,6 +65,7 @@ void ar_check_decide(struct ar_lane *lane, const struct ar_pair *pair, struct ar
 		     const uint8_t *hash)
 {
 	lane->tally.checked_files++;
+	change->state = AR_STATE_PLANNED;
 	if (!hash) {
 		change->kind = AR_CHANGE_DATA;
 		change->why |= AR_WHY_CONTENT | AR_WHY_CHECKSUM;
@@ -86,7 +87,7 @@ void ar_check_decide(struct ar_lane *lane, const struct ar_pair *pair, struct ar
 
 /* --------------------------------------------------------------- both sides */
 
-static bool same_stat(const struct stat *a, const struct stat *b)
+bool ar_stat_same(const struct stat *a, const struct stat *b)
 {
 	return a->st_ino == b->st_ino && a->st_size == b->st_size &&
 	       a->st_mtim.tv_sec == b->st_mtim.tv_sec && a->st_mtim.tv_nsec == b->st_mtim.tv_nsec &&
@@ -164,7 +165,7 @@ static int stood_still(struct job *job)
 	if (err)
 		return err;
 	return job->off == job->row->size &&
-	       (job->side ? same_stat(&st, &job->before) : ar_row_same(&st, job->row));
+	       (job->side ? ar_stat_same(&st, &job->before) : ar_row_same(&st, job->row));
 }
 
 void ar_check_read(struct ar_lane *lane, struct job *job, size_t buffered)

@@ -3,7 +3,7 @@
  *
  * Blocks of the lane's buffers form a pipeline: read (at once where the page cache
  * has it, else on the ring), hash in order, write (on the ring with O_DIRECT, else
- * a plain call).
+ * a plain call).  A check has no last step.
  */
 #include <pthread.h>
 #include <stdlib.h>
@@ -28,6 +28,9 @@ struct slot {
 struct pipeline {
 	struct ar_lane *lane;
 	struct ar_big *big;
+	int fd;			/* what is read */
+	bool checks;		/* nothing is written */
+	bool shrunk;		/* the file ended before its size */
 	struct slot slots[SLOTS];
 	uint32_t slot_count;
 	uint32_t block;		/* bytes */
@@ -70,7 +73,7 @@ static struct io_uring_sqe *get_sqe(struct pipeline *p, struct slot *slot)
 /* a file that has shrunk: the last stat says so; until then what is missing is zeros */
 static void pad(struct pipeline *p, struct slot *slot)
 {
-	atomic_store(&p->big->shrunk, true);
+	p->shrunk = true;
 	memset(slot->buf + slot->done, 0, slot->len - slot->done);
 	slot->done = slot->len;
 	slot->state = SLOT_READ;
@@ -83,7 +86,7 @@ static void read_on(struct pipeline *p, struct slot *slot)
 
 	while (slot->done < slot->len) {
 		uint64_t off = slot->off + slot->done;
-		ssize_t r = sys_read(p->big->src_fd, slot->buf + slot->done,
+		ssize_t r = sys_read(p->fd, slot->buf + slot->done,
 				     slot->len - slot->done, (off_t)off, flags);
 		if (r == -EOPNOTSUPP && flags) {
 			flags = 0;
@@ -95,7 +98,7 @@ static void read_on(struct pipeline *p, struct slot *slot)
 				flags = 0;
 				continue;
 			}
-			io_uring_prep_read(sqe, p->big->src_fd, slot->buf + slot->done,
+			io_uring_prep_read(sqe, p->fd, slot->buf + slot->done,
 					   slot->len - slot->done, off);
 			p->reading++;
 			p->lane->unsubmitted++;
@@ -227,7 +230,10 @@ static void process(struct pipeline *p, struct slot *slot)
 	if (p->hash && XXH3_128bits_update(p->hash, slot->buf, slot->len) != XXH_OK)
 		fail(p, -ENOMEM, AR_OP_MEMORY, 0);
 	p->hash_off += slot->len;
-	write_block(p, slot);
+	if (p->checks)
+		slot->state = SLOT_FREE;
+	else
+		write_block(p, slot);
 }
 
 static void completed(struct pipeline *p, struct slot *slot, int result)
@@ -374,39 +380,64 @@ static bool hash_hole(uint64_t len, uint8_t out[AR_HASH_BYTES])
 	return true;
 }
 
+/* runs over a chunk, and hashes it unless digest is NULL; 0 or what failed */
+static int run_chunk(struct pipeline *p, uint64_t off, uint64_t len, uint8_t *digest)
+{
+	struct ar_lane *lane = p->lane;
+	XXH128_canonical_t canonical;
+
+	p->start = p->read_off = p->hash_off = off;
+	p->end = off + len;
+	p->block = (uint32_t)AR_MIN(lane->arena_bytes / 2 / DIRECT_ALIGN * DIRECT_ALIGN,
+				    (size_t)BLOCK_BYTES);
+	p->slot_count = (uint32_t)AR_MIN(lane->arena_bytes / p->block, (size_t)SLOTS);
+	p->slot_count = AR_MIN(p->slot_count, lane->cfg.queue_depth);
+	for (uint32_t i = 0; i < p->slot_count; i++)
+		p->slots[i].buf = lane->arena + (size_t)i * p->block;
+	if (digest) {
+		p->hash = XXH3_createState();
+		if (!p->hash || XXH3_128bits_reset(p->hash) != XXH_OK)
+			fail(p, -ENOMEM, AR_OP_MEMORY, 0);
+	}
+	run_pipeline(p);
+	if (p->hash && !p->err) {
+		XXH128_canonicalFromHash(&canonical, XXH3_128bits_digest(p->hash));
+		memcpy(digest, canonical.digest, AR_HASH_BYTES);
+	}
+	XXH3_freeState(p->hash);
+	return p->err;
+}
+
 int ar_chunk_copy(struct ar_lane *lane, struct ar_big *big, uint64_t off, uint64_t len, int *op,
 		  int *side)
 {
 	uint8_t *digest = big->hashes + off / AR_HASH_CHUNK * AR_HASH_BYTES;
-	struct pipeline p = { .lane = lane, .big = big, .start = off, .end = off + len,
-			      .read_off = off, .hash_off = off };
-	XXH128_canonical_t canonical;
+	struct pipeline p = { .lane = lane, .big = big, .fd = big->src_fd };
 
 	if (all_hole(big, off, len)) {
 		lane->tally.moved_bytes += len;
 		atomic_fetch_add(&big->hole_bytes, len);
 		return !big->hashed || hash_hole(len, digest) ? 0 : -ENOMEM;
 	}
-	p.block = (uint32_t)AR_MIN(lane->arena_bytes / 2 / DIRECT_ALIGN * DIRECT_ALIGN,
-				   (size_t)BLOCK_BYTES);
-	p.slot_count = (uint32_t)AR_MIN(lane->arena_bytes / p.block, (size_t)SLOTS);
-	p.slot_count = AR_MIN(p.slot_count, lane->cfg.queue_depth);
-	for (uint32_t i = 0; i < p.slot_count; i++)
-		p.slots[i].buf = lane->arena + (size_t)i * p.block;
-	if (big->hashed) {
-		p.hash = XXH3_createState();
-		if (!p.hash || XXH3_128bits_reset(p.hash) != XXH_OK)
-			fail(&p, -ENOMEM, AR_OP_MEMORY, 0);
-	}
-	run_pipeline(&p);
-	if (p.hash && !p.err) {
-		XXH128_canonicalFromHash(&canonical, XXH3_128bits_digest(p.hash));
-		memcpy(digest, canonical.digest, AR_HASH_BYTES);
-	}
-	XXH3_freeState(p.hash);
-	if (!p.err)
+	int err = run_chunk(&p, off, len, big->hashed ? digest : NULL);
+	if (!err)
 		atomic_fetch_add(&big->hole_bytes, p.hole_bytes);
+	if (p.shrunk)
+		atomic_store(&big->shrunk, true);
 	*op = p.op;
 	*side = p.side;
-	return p.err;
+	return err;
+}
+
+int ar_chunk_hash(struct ar_lane *lane, int fd, bool sparse, uint64_t off, uint64_t len,
+		  uint8_t *digest, int *op)
+{
+	struct pipeline p = { .lane = lane, .fd = fd, .checks = true };
+
+	*op = AR_OP_MEMORY;
+	if (sparse && is_hole(fd, off, len))
+		return hash_hole(len, digest) ? 0 : -ENOMEM;
+	int err = run_chunk(&p, off, len, digest);
+	*op = p.op;
+	return err ? err : p.shrunk;
 }

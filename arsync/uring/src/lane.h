@@ -200,7 +200,7 @@ static inline bool ar_makes_root(const struct ar_pair *pair)
 
 static inline bool ar_is_big(const struct ar_page *page, const struct ar_change *change)
 {
-	return change->kind == AR_CHANGE_DATA &&
+	return (change->kind == AR_CHANGE_DATA || change->kind == AR_CHANGE_CHECK) &&
 	       ar_rows(page)[change->src_row].size >= AR_BIG_BYTES;
 }
 
@@ -229,6 +229,8 @@ void ar_job_failed(struct ar_lane *lane, struct job *job, int err, int op, int s
 void ar_job_release(struct ar_lane *lane, struct job *job);
 
 /* ------------------------------------------------------------------ check.c */
+/* nobody has written to it, nor given it other attributes */
+bool ar_stat_same(const struct stat *a, const struct stat *b);
 void ar_check_begin(struct ar_lane *lane, struct job *job);
 /* a side is open; false: that was all there was to see */
 bool ar_check_opened(struct ar_lane *lane, struct job *job);
