@@ -17,7 +17,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, TextIO
 
 from arsync.figures import clock, counted, grouped, rate, size
-from arsync.model import Progress
+from arsync.model import Counts, Progress
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -74,9 +74,11 @@ class Meter:
         weight = 1 - math.exp(-span_s / _SMOOTHING_S)
         if not self._work_per_s:
             weight = 1.0
-        moved = new.moved_bytes - old.moved_bytes
-        work = _work(new.done_files, new.moved_bytes) - _work(old.done_files, old.moved_bytes)
-        self._bytes_per_s += weight * (moved / span_s - self._bytes_per_s)
+        passed = _passed_bytes(new) - _passed_bytes(old)
+        work = _work(new.done_files + new.checked_files, _passed_bytes(new)) - _work(
+            old.done_files + old.checked_files, _passed_bytes(old)
+        )
+        self._bytes_per_s += weight * (passed / span_s - self._bytes_per_s)
         self._work_per_s += weight * (work / span_s - self._work_per_s)
 
     def lines(self, width: int) -> list[str]:
@@ -97,8 +99,10 @@ class Meter:
             return None
         counts = self._progress.counts
         left = _work(
-            max(counts.plan_files - counts.done_files, 0),
-            max(counts.plan_bytes - counts.moved_bytes, 0),
+            max(counts.plan_files - counts.done_files, 0)
+            + max(counts.plan_checks - counts.checked_files, 0),
+            max(counts.plan_bytes - counts.moved_bytes, 0)
+            + max(counts.plan_check_bytes - counts.checked_bytes, 0),
         )
         if left and self._work_per_s < 1e-3:
             return None
@@ -107,12 +111,18 @@ class Meter:
     def _share(self) -> float | None:
         """Return the part of the work that is done, of bytes and files in one sum."""
         counts = self._progress.counts
-        if not self._progress.exact or not counts.plan_files:
+        planned = _work(
+            counts.plan_files + counts.plan_checks, counts.plan_bytes + counts.plan_check_bytes
+        )
+        if not self._progress.exact or not planned:
             return None
         done = _work(
-            min(counts.done_files, counts.plan_files), min(counts.moved_bytes, counts.plan_bytes)
+            min(counts.done_files, counts.plan_files)
+            + min(counts.checked_files, counts.plan_checks),
+            min(counts.moved_bytes, counts.plan_bytes)
+            + min(counts.checked_bytes, counts.plan_check_bytes),
         )
-        return done / _work(counts.plan_files, counts.plan_bytes)
+        return done / planned
 
     def _cells(self) -> list[str]:
         elapsed_s = self._progress.elapsed_s + self._clock_s() - self._seen_s
@@ -131,6 +141,9 @@ class Meter:
                 f"found {grouped(counts.found_files, level)}, {size(counts.found_bytes, level)}",
                 f"copied {counted(counts.done_files, 'file', level=level)}, {moved}",
             ]
+        if counts.plan_checks:
+            of_all = f" of {grouped(counts.plan_checks, level)}" if self._progress.exact else ""
+            cells.append(f"compared {grouped(counts.checked_files, level)}{of_all}")
         cells.append(rate(self._bytes_per_s, level))
         if counts.in_flight:
             cells.append(f"{grouped(counts.in_flight, level)} in flight")
@@ -142,6 +155,11 @@ class Meter:
         if self._progress.phase:
             cells.append(self._progress.phase)
         return cells
+
+
+def _passed_bytes(counts: Counts) -> int:
+    """Return the bytes that were copied or compared."""
+    return counts.moved_bytes + counts.checked_bytes
 
 
 def _work(files: int, byte_count: int) -> int:

@@ -162,6 +162,7 @@ def _details(report: Report, level: int) -> list[tuple[str, str]]:
     found = f"{entries}, {size(counts.found_bytes, level)}"
     return [
         ("also", _others(report, level)),
+        ("compared", _compared(report, level)),
         ("deleted", _deletions(report, level)),
         ("found", found),
         ("engine", _engine(report, level)),
@@ -222,6 +223,14 @@ def _deleted(report: Report) -> tuple[int, int, int, int, int]:
         counts.deleted_devices,
         counts.deleted_specials,
     )
+
+
+def _compared(report: Report, level: int) -> str:
+    counts = report.counts
+    if not counts.checked_files:
+        return ""
+    files = counted(counts.checked_files, "file", level=level)
+    return f"{files} of equal size, {size(counts.checked_bytes, level)}"
 
 
 def _engine(report: Report, level: int) -> str:
@@ -334,11 +343,22 @@ def stats_table(report: Report, level: int = 1) -> str:
         f"Total transferred file size: {human(whole, level)} bytes",
         f"Literal data: {human(literal, level)} bytes",
         f"Matched data: {human(shared, level)} bytes",
+        *_compared_lines(report, level),
         *(f"Time of {escaped(name)}: {took:.3f} seconds" for name, took in report.phases),
         f"Total bytes sent: {human(read, level)}",
         "Total bytes received: 0",
     ]
     return "".join(f"{line}\n" for line in lines)
+
+
+def _compared_lines(report: Report, level: int) -> list[str]:
+    counts = report.counts
+    if not counts.checked_files:
+        return []
+    return [
+        f"Number of regular files compared: {grouped(counts.checked_files, level)}",
+        f"Total compared file size: {human(counts.checked_bytes, level)} bytes",
+    ]
 
 
 def totals(report: Report, level: int = 1) -> str:

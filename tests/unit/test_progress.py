@@ -76,6 +76,22 @@ def test_exact_totals_bring_share_and_estimate() -> None:
     assert "47 %" in text
 
 
+def test_comparing_is_work() -> None:
+    """What -c reads counts in rate, share and time left, beside what is copied."""
+    meter = Meter(Clock())
+    plan = {"plan_checks": 1000, "plan_check_bytes": 9 * 10**8}
+    meter.update(moment(5.0, checked_files=50, checked_bytes=10**8, **plan))
+    assert "compared 50  " in shown(meter)
+    plan |= {"plan_files": 1, "plan_bytes": 10**8}
+    done = {"checked_files": 500, "checked_bytes": 4 * 10**8, "done_files": 1}
+    meter.update(moment(10.0, exact=True, moved_bytes=10**8, **done, **plan))
+    text = shown(meter)
+    assert "copied 1 of 1 file" in text
+    assert "compared 500 of 1,000" in text
+    assert "50 %" in text
+    assert meter.eta_s() == pytest.approx(7.24, abs=0.01)
+
+
 def test_large_files_before_many_small_ones_do_not_spoil_the_estimate() -> None:
     """No file has ended yet, then one did: bytes alone move, and the estimate stays in seconds."""
     meter = Meter(Clock())

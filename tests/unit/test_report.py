@@ -329,6 +329,16 @@ def test_summary_of_a_busy_run() -> None:
     )
 
 
+def test_what_was_compared() -> None:
+    """Summary and --stats have it where there was a comparison, and else no line."""
+    counts = replace(BUSY.counts, checked_files=4321, checked_bytes=10**9)
+    report = replace(BUSY, counts=counts)
+    assert "  compared 4,321 files of equal size, 1.00 GB\n" in summary(report)
+    assert "Number of regular files compared: 4,321\n" in stats_table(report)
+    assert "Total compared file size: 1,000,000,000 bytes\n" in stats_table(report)
+    assert "compared" not in summary(BUSY) + stats_table(BUSY)
+
+
 def test_no_number_is_grouped_without_human_readable() -> None:
     """--no-h: plain digits in the summary, the table and the warnings, also of files."""
     warning = RunWarning(WarningKind.NO_ACLS, 4321, b"a", errno.EOPNOTSUPP)
