@@ -74,6 +74,9 @@ _COLUMNS: Final = (
 )
 """The nine columns after the first two, in order; why a content was compared has none."""
 
+_OTHERWISE: Final = (Kind.NONE, Kind.REMOVE)
+"""What has lines of its own: --info=skip, --info=remove."""
+
 _MADE: Final = (Kind.DATA, Kind.SYMLINK, Kind.SPECIAL, Kind.LINK)
 
 Part = Callable[[Change, bytes], str]
@@ -99,7 +102,7 @@ def is_shown(change: Change, *, itemized: bool, unchanged: bool = False) -> bool
             and each directory that changes.
         unchanged: entries that need nothing have a line too (-ii).
     """
-    if change.state in (State.FAILED, State.SKIPPED) or change.kind == Kind.NONE:
+    if change.state in (State.FAILED, State.SKIPPED) or change.kind in _OTHERWISE:
         return False
     if not change.why:
         return unchanged

@@ -50,6 +50,7 @@ class Kind(enum.IntEnum):
     CHECK = 7
     NONE = 8
     DELETE = 9
+    REMOVE = 10
 
 
 class Why(enum.IntFlag):
@@ -77,6 +78,7 @@ class Why(enum.IntFlag):
     EXTRA = 524288
     LARGE = 1048576
     SMALL = 2097152
+    COPIED = 4194304
 
 
 class Keep(enum.IntFlag):
@@ -150,6 +152,7 @@ class ProblemKind(enum.IntEnum):
     LOOP = 6
     UNSAFE = 7
     KEPT = 8
+    CHANGED = 9
 
 
 class Side(enum.IntEnum):
@@ -198,6 +201,7 @@ class Op(enum.IntEnum):
     MEMORY = 33
     SPOOL = 34
     BACKUP = 35
+    SYNC = 36
 
 
 class Change(NamedTuple):
@@ -283,6 +287,7 @@ class WarningKind(enum.Enum):
     LOOP = "loop"
     UNSAFE = "unsafe"
     KEPT = "kept"
+    CHANGED = "changed"
 
 
 @dataclass(frozen=True)

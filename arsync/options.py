@@ -225,6 +225,7 @@ class WritePolicy:
         backup: what is replaced or deleted is kept under another name.
         backup_dir: where, relative to DST and made as needed; None beside it.
         suffix: of that name; None for "~" beside it, and none in backup_dir.
+        remove_source_files: what DST has is removed from SRC at the end, but for directories.
         bwlimit_bytes: a second, over all lanes; 0 for no limit.
     """
 
@@ -237,6 +238,7 @@ class WritePolicy:
     backup: bool = False
     backup_dir: bytes | None = None
     suffix: bytes | None = None
+    remove_source_files: bool = False
     bwlimit_bytes: int = 0
 
     def __post_init__(self) -> None:
@@ -421,6 +423,7 @@ class OutputOptions:
         skip_level: 1 names what the update rules leave alone, 2 says how it differs too.
         stats_level: 0 nothing, 1 the last two lines, 2 and 3 the table.
         summary, live_view: show them where somebody sits at the terminal.
+        removals: say what has been removed from SRC.
         backups: say what has been backed up, and under which name.
         nonreg: say which entries were skipped because they are not regular files.
         symsafe: say which symlinks were left out because they point out of the tree.
@@ -440,6 +443,7 @@ class OutputOptions:
     stats_level: int = 0
     summary: bool = True
     live_view: bool = True
+    removals: bool = False
     backups: bool = False
     nonreg: bool = True
     symsafe: bool = False

@@ -21,13 +21,14 @@ class Phase(enum.Enum):
 
     COPY runs while the tree is walked. LINK begins when every first name of a hard-linked file is
     in place, DELETE when everything is copied, or before anything is, FINISH when nothing more will
-    be written into any directory.
+    be written into any directory, REMOVE when every source is done and on the disk.
     """
 
     COPY = ""
     LINK = "hard links"
     DELETE = "deletions"
     FINISH = "directory times"
+    REMOVE = "removal from SRC"
 
 
 @dataclass(eq=False, slots=True)

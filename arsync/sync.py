@@ -139,6 +139,7 @@ class _Run:
         self._dst = b""
         self._temp_dir: bytes | None = None
         self._links: Later | None = None
+        self._sources: Later | None = None
         self._failed_directories = _FailedDirectories()
         self._delete_policy = options.delete
         self._had_read_errors = False
@@ -198,6 +199,7 @@ class _Run:
         if self._options.preserve.hard_links:
             self._links = stack.enter_context(Later(LaterKind.LINKS))
         roots = [stack.enter_context(Root(transfer.root)) for transfer in transfers]
+        removals: list[tuple[Root, Later]] = []
         new_root = target.missing
         write = self._options.write
         spared = tuple(
@@ -210,9 +212,33 @@ class _Run:
         for index, transfer in enumerate(transfers):
             self._exact = False
             self._src = transfer.root
+            if write.remove_source_files and not self._dry_run:
+                self._sources = stack.enter_context(Later(LaterKind.SOURCES))
+                removals.append((roots[index], self._sources))
             sources_of_run = Sources(transfers, roots, index, new_root, spared)
             self._sync_one(sources_of_run, dst_root, temp_dir_fd)
             new_root = new_root and not transfer.gives_root
+        self._sources = None
+        if dst_root:
+            self._remove_sources(removals, dst_root)
+
+    def _remove_sources(self, removals: Sequence[tuple[Root, Later]], dst: Root) -> None:
+        """Remove from the sources what the destination has.
+
+        It begins when all sources are done: an entry of one stands for those of its name in the
+        next ones. And when everything is on the disk, because then there is one copy of it only.
+        """
+        waiting = [(root, later) for root, later in removals if later.count]
+        if not waiting:
+            return
+        with self._timed(Phase.REMOVE.value):
+            dst.sync()
+            for root, later in waiting:
+                self._src = root.path
+                with ExitStack() as stack:
+                    rules = Rules(self._options, 1, self._identity)
+                    self._start_lanes(root, dst, rules, -1, stack)
+                    self._run_phase(Phase.REMOVE, later)
 
     def _open_scanner(self, sources: Sources, dst: Root | None, *, extras: bool) -> Scanner:
         return sources.open_scanner(
@@ -477,6 +503,8 @@ class _Run:
         if batch.problem_count:
             problems = self._failed_directories.without_consequences(batch.problems())
             self._tell_problems(problems, self._src, self._dst)
+        if self._sources and unit.phase in (Phase.COPY, Phase.LINK):
+            self._sources.add(batch)
         if unit.phase is Phase.COPY:
             self._settled += count_found(batch.tally)
         if self._listener.changes and unit.phase is not Phase.FINISH:

@@ -67,6 +67,7 @@ VERBS: Final[Mapping[Op, str]] = MappingProxyType(
         Op.MEMORY: "get memory for",
         Op.SPOOL: "write the temporary list of",
         Op.BACKUP: "back up",
+        Op.SYNC: "write back to the disk",
     }
 )
 """What could not be done, to be followed by the name."""
@@ -125,6 +126,7 @@ _KINDS: Final[Mapping[int, WarningKind]] = MappingProxyType(
         ProblemKind.LOOP: WarningKind.LOOP,
         ProblemKind.UNSAFE: WarningKind.UNSAFE,
         ProblemKind.KEPT: WarningKind.KEPT,
+        ProblemKind.CHANGED: WarningKind.CHANGED,
     }
 )
 
@@ -146,6 +148,7 @@ WARNING_TEXTS: Final[Mapping[WarningKind, str]] = MappingProxyType(
         WarningKind.LOOP: "directories that contain themselves were not entered",
         WarningKind.UNSAFE: "symlinks that point out of the tree were left out",
         WarningKind.KEPT: "only DST has them, and they were not deleted",
+        WarningKind.CHANGED: "changed since they were copied, and stay in the source",
     }
 )
 """What each warning says before the number of its files."""

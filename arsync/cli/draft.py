@@ -35,13 +35,14 @@ INFO_LEVELS = {
     "name": 2,
     "nonreg": 1,
     "progress": 2,
+    "remove": 1,
     "skip": 2,
     "stats": 3,
     "symsafe": 1,
 }
 """The --info names that arsync honours, with their highest level; more means that."""
 
-SILENT_INFO = ("copy", "del", "flist", "misc", "mount", "remove")
+SILENT_INFO = ("copy", "del", "flist", "misc", "mount")
 """The other names of rsync: arsync has no such messages."""
 
 _PRESERVE = tuple(Preserve.__dataclass_fields__)
@@ -226,6 +227,7 @@ class Draft:
             stats_level=self._stats_level(verbosity),
             summary=self.info.get("stats", 1) > 0,
             live_view=self.info.get("progress", 1) > 0,
+            removals=self.info.get("remove", int(verbosity > 1)) > 0,
             backups=self.info.get("backup", int(verbosity > 1)) > 0,
             nonreg=self.info.get("nonreg", 1) > 0,
             symsafe=self.info.get("symsafe", verbosity) > 0,

@@ -43,6 +43,7 @@ backup     what has been backed up, and under which name
 name       1) names of what changes, 2) of what does not too
 nonreg     what is left out because it is no regular file (without being asked)
 progress   1) for each file, 2) for the whole run
+remove     what has been removed from SRC
 skip       1) what -u, --existing and the like leave alone, 2) how it differs
 stats      1) two lines at the end, 2) and 3) the table of --stats
 symsafe    symlinks that are left out because they point out of SRC

@@ -34,7 +34,7 @@ NOT_YET: Final = frozenset(
     fake-super force fuzzy i-d iconv ignore-missing-args implied-dirs
     insecure-links link-dest list-only max-alloc
     msgs2stderr munge-links old-d old-dirs only-write-batch open-noatime outbuf
-    qsort read-batch remote-option remove-sent-files remove-source-files sender server
+    qsort read-batch remote-option remove-sent-files sender server
     stderr stop-after stop-at super time-limit timeout write-batch write-devices
     """.split()  # noqa: SIM905 (a list of 90 lines would hide the options below)
 )
@@ -342,6 +342,7 @@ WRITING: Final = (
         value=Value.REQUIRED,
         metavar="DIR",
     ),
+    flag("remove-source-files", "", Topic.WRITING, "remove from SRC what DST has, at the end"),
     flag("backup", "b", Topic.WRITING, "keep what is replaced or deleted under another name"),
     Option(
         ("backup-dir",),

@@ -31,6 +31,7 @@ from arsync.model import (
     Report,
     RunWarning,
     Side,
+    State,
     WarningKind,
     Why,
 )
@@ -102,7 +103,9 @@ class TextTeller:
         self._file_count = 0
         self._told_s = time.monotonic()
         self._write = sync_options.write
-        self._says_more = not output.quiet and (output.skip_level > 0 or output.backups)
+        self._says_more = not output.quiet and (
+            output.skip_level > 0 or output.backups or output.removals
+        )
         self.wants_changes = (
             self._format is not None or self._rsync_progress == 1 or self._says_more
         )
@@ -167,12 +170,15 @@ class TextTeller:
         return more + self._change_lines(changes, root)
 
     def _more_lines(self, changes: Sequence[Change]) -> list[str]:
-        """Return what --info=skip and --info=backup say."""
+        """Return what --info=skip, --info=backup and --info=remove say."""
         output = self._output
         lines = []
         for change in changes:
             if change.kind == Kind.NONE and output.skip_level:
                 lines.append(passed_line(change, output.skip_level))
+            elif change.kind == Kind.REMOVE:
+                if output.removals and change.state == State.DONE:
+                    lines.append(f"sender removed {escape_name(change.path)}")
             elif change.flags & ChangeFlag.BACKED_UP and output.backups:
                 name, kept = change.path, self._write.backup_name(change.path)
                 lines.append(f"backed up {escape_name(name)} to {escape_name(kept)}")

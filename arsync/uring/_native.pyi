@@ -48,6 +48,7 @@ class _Lib:
     AR_CHANGE_DELETE: int
     AR_CHANGE_CHECK: int
     AR_CHANGE_NONE: int
+    AR_CHANGE_REMOVE: int
     AR_CHANGE_BACKED_UP: int
     AR_WHY_NEW: int
     AR_WHY_TYPE: int
@@ -71,6 +72,7 @@ class _Lib:
     AR_WHY_SMALL: int
     AR_WHY_NEWER: int
     AR_WHY_EXISTS: int
+    AR_WHY_COPIED: int
     AR_STATE_PLANNED: int
     AR_STATE_LATER: int
     AR_STATE_DONE: int
@@ -100,6 +102,7 @@ class _Lib:
     AR_PAIR_IMPLIED: int
     AR_PAIR_GIVEN: int
     AR_PAIR_HELD: int
+    AR_PAIR_REMOVE: int
     AR_PRUNE_FULL: int
     AR_PRUNE_BARE: int
     AR_PRUNE_NEITHER: int
@@ -140,6 +143,7 @@ class _Lib:
     AR_PROBLEM_LOOP: int
     AR_PROBLEM_UNSAFE: int
     AR_PROBLEM_KEPT: int
+    AR_PROBLEM_CHANGED: int
     AR_KEEP_PERMS: int
     AR_KEEP_OWNER: int
     AR_KEEP_GROUP: int
@@ -190,6 +194,7 @@ class _Lib:
     AR_LATER_EXTRAS: int
     AR_EXTRAS_FILES: int
     AR_EXTRAS_DIRS: int
+    AR_LATER_SOURCES: int
     AR_ENGINE_URING: int
     AR_ENGINE_SYNC: int
     AR_LANE_INPLACE: int
@@ -234,6 +239,7 @@ class _Lib:
     AR_OP_MEMORY: int
     AR_OP_SPOOL: int
     AR_OP_BACKUP: int
+    AR_OP_SYNC: int
     AR_OP_COUNT: int
     AR_FAULT_ERROR: int
     AR_FAULT_SHORT: int
@@ -273,6 +279,7 @@ class _Lib:
     def ar_tally_add(self, total: CData, part: CData, /) -> None: ...
     def ar_root_open(self, path: bytes | CData, flags: int, out: CData, /) -> int: ...
     def ar_root_fd(self, root: CData, /) -> int: ...
+    def ar_root_sync(self, root: CData, /) -> int: ...
     def ar_root_close(self, root: CData, /) -> None: ...
     def ar_scan_open(self, src: CData, dst: CData, flags: int, out: CData, /) -> int: ...
     def ar_scan_close(self, scan: CData, /) -> None: ...

@@ -28,6 +28,7 @@ class LaterKind(enum.IntEnum):
     LINKS = 1
     DIRS = 2
     EXTRAS = 3
+    SOURCES = 4
 
 
 class ExtrasPass(enum.IntEnum):
@@ -73,6 +74,8 @@ class Later:
 
     def add(self, batch: Batch) -> None:
         """Take out of a compared batch what must wait; it must not have been executed yet.
+
+        For SOURCES it must be done: which names may leave the source depends on its outcome.
 
         Raises: FileError when the disk of the spool is full; OutOfMemoryError.
         """

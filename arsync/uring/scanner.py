@@ -7,6 +7,7 @@ scanned when is the walk's business.
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
@@ -54,6 +55,19 @@ class Root:
 
     def __exit__(self, *exception: object) -> None:
         ffi.release(self.raw)
+
+    def sync(self) -> None:
+        """Wait until everything written to the tree is on its disks.
+
+        Raises: FileError where a disk could not take it.
+        Durability: what was written before is; an error of a filesystem mounted below the root is
+            not told.
+        Source: sync(2), syncfs(2).
+        """
+        os.sync()
+        result = lib.ar_root_sync(self.raw)
+        if result:
+            raise FileError(describe("write everything back to", self.path, -result))
 
     @property
     def fd(self) -> int:

@@ -44,7 +44,7 @@ def arsync(*words: str, **variables: str) -> "subprocess.CompletedProcess[str]":
         (["src", "[::1]:dst"], "'[::1]:dst' is on another machine"),
         (["", "dst"], "an operand is empty"),
         (["--bogus", "src", "dst"], "there is no option '--bogus'"),
-        (["--backup", "src", "dst"], "--backup is rsync's, but not in arsync yet"),
+        (["--append", "src", "dst"], "--append is rsync's, but not in arsync yet"),
         (["--queue-depth=0", "src", "dst"], "--queue-depth: 0 is out of range (1 to 32768)"),
         (["-T", "/no/such", "/dev/null", "."], "cannot use the directory '/no/such': No such file"),
         (["-T", "/dev/null", "/dev/null", "."], "cannot use the directory '/dev/null': Not a dir"),

@@ -25,7 +25,7 @@ ASKED_FOR = """
     --cpu-count=1 --queue-depth=1 --max-files-in-flight=1 --buffer-size=4k --max-memory=1g
     --copy-method=auto --reflink=auto --scan-threads=1 --json
     -u -I -@1 --update --ignore-times --size-only --existing --ignore-non-existing --ignore-existing
-    --modify-window=1 -b --backup --backup-dir=b --suffix=.old
+    --modify-window=1 --remove-source-files -b --backup --backup-dir=b --suffix=.old
 """.split()  # noqa: SIM905 (one a line hides the list)
 
 

@@ -94,6 +94,7 @@ struct ar_page {		/* rows follow, then the arena of names, then the path */
 #define AR_CHANGE_CHECK 7	/* regular file of one size: what it is needs a look at the content */
 #define AR_CHANGE_NONE 8	/* left alone: NEW by --existing, NEWER, EXISTS, LARGE, SMALL */
 #define AR_CHANGE_DELETE 9	/* dst_row alone: the source has nothing of this name */
+#define AR_CHANGE_REMOVE 10	/* a name in the source: the destination has what it stands for */
 
 #define AR_WHY_NEW 1		/* nothing of this name at the destination */
 #define AR_WHY_TYPE 2		/* something of another type is */
@@ -117,6 +118,7 @@ struct ar_page {		/* rows follow, then the arena of names, then the path */
 #define AR_WHY_EXTRA 524288	/* the source does not have it */
 #define AR_WHY_LARGE 1048576	/* NONE: --max-size */
 #define AR_WHY_SMALL 2097152	/* NONE: --min-size */
+#define AR_WHY_COPIED 4194304	/* REMOVE: by this run or one before */
 
 #define AR_STATE_PLANNED 0
 #define AR_STATE_LATER 1	/* a hard link: waits until all first names are there */
@@ -167,6 +169,7 @@ struct ar_change {
 #define AR_PAIR_HELD 4096	/* its own change is elsewhere: it waits for entries (-m) */
 #define AR_PAIR_EXTRA 1024	/* the destination page holds extras, the source page is a path */
 #define AR_PAIR_KEPT 2048	/* of EXTRA: something else in the directory stays */
+#define AR_PAIR_REMOVE 8192	/* names to be removed from the source */
 
 struct ar_pair {		/* one directory, or one page of it, on both sides */
 	uint64_t src_page;	/* offset in batch->src */
@@ -199,6 +202,7 @@ struct ar_child {		/* a directory to scan next */
 #define AR_PROBLEM_LOOP 6	/* a directory that contains itself */
 #define AR_PROBLEM_UNSAFE 7	/* a link out of the tree, ignored (--safe-links) */
 #define AR_PROBLEM_KEPT 8	/* an extra that cannot go: not empty, a mount point, not the same */
+#define AR_PROBLEM_CHANGED 9	/* since it was copied: not removed from the source */
 
 struct ar_problem {
 	uint32_t pair;
@@ -440,6 +444,8 @@ typedef struct ar_dir ar_dir;		/* a directory of more rows than a page */
 
 int ar_root_open(const char *path, uint32_t flags, ar_root **out);
 int ar_root_fd(const ar_root *root);
+/* waits until all that was written to the filesystem is on its disk */
+int ar_root_sync(const ar_root *root);
 void ar_root_close(ar_root *root);
 
 /* dst may be NULL: nothing is there yet */
@@ -515,6 +521,7 @@ typedef struct ar_later ar_later;
 #define AR_LATER_LINKS 1
 #define AR_LATER_DIRS 2
 #define AR_LATER_EXTRAS 3
+#define AR_LATER_SOURCES 4	/* takes batches that are done: what may leave the source */
 
 #define AR_EXTRAS_FILES 1	/* all but directories */
 #define AR_EXTRAS_DIRS 2	/* directories, those in others first */
@@ -629,7 +636,8 @@ int ar_big_close(ar_lane *lane, ar_big *big, int keep);
 #define AR_OP_MEMORY 33
 #define AR_OP_SPOOL 34
 #define AR_OP_BACKUP 35
-#define AR_OP_COUNT 36
+#define AR_OP_SYNC 36
+#define AR_OP_COUNT 37
 
 #define AR_FAULT_ERROR 1	/* value: the errno to return */
 #define AR_FAULT_SHORT 2	/* value: the most bytes to pass on */

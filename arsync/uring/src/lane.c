@@ -577,6 +577,8 @@ int ar_lane_run(ar_lane *lane, struct ar_batch *batch)
 			finish_folder(lane, &batch->pairs[i]);
 		else if (batch->pairs[i].flags & AR_PAIR_EXTRA)
 			ar_extras_remove(lane, i);
+		else if (batch->pairs[i].flags & AR_PAIR_REMOVE)
+			ar_sources_remove(lane, i);
 		else
 			run_folder(lane, i);
 	}

@@ -264,6 +264,10 @@ void ar_folder_want(const struct ar_lane *lane, const struct folder *folder,
 int ar_folder_close(struct ar_lane *lane, struct folder *folder, int *op);
 int ar_folder_finish(struct ar_lane *lane, struct ar_pair *pair, int *op);
 
+/* ---------------------------------------------------------------- sources.c */
+/* removes the names of a pair from the source */
+void ar_sources_remove(struct ar_lane *lane, uint32_t index);
+
 /* ------------------------------------------------------------------ place.c */
 void ar_temp_name(struct ar_lane *lane, char *out);
 /*

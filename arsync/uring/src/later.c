@@ -159,6 +159,8 @@ int ar_later_add(ar_later *later, struct ar_batch *batch)
 		return ar_followers_add(later, batch);
 	case AR_LATER_EXTRAS:
 		return ar_deletions_add(later, batch);
+	case AR_LATER_SOURCES:
+		return ar_sources_add(later, batch);
 	}
 	return add_dirs(later, batch);
 }
@@ -170,7 +172,7 @@ int ar_later_read(struct ar_later *later)
 	if (err || later->reading)
 		return err;
 	later->reading = true;
-	if (later->what != AR_LATER_LINKS)
+	if (later->what == AR_LATER_DIRS || later->what == AR_LATER_EXTRAS)
 		later->position = later->spool.written;
 	ar_spool_free(&later->leaders);
 	ar_spool_view(&later->leaders, &later->spool, LEADER_BLOCK_BYTES);
@@ -207,7 +209,7 @@ int ar_later_next(ar_later *later, struct ar_batch *out)
 
 int ar_later_open(int spool_fd, uint32_t what, ar_later **out)
 {
-	if (what < AR_LATER_LINKS || what > AR_LATER_EXTRAS)
+	if (what < AR_LATER_LINKS || what > AR_LATER_SOURCES)
 		return -EINVAL;
 	struct ar_later *later = ar_fault(AR_OP_MEMORY, NULL) ? NULL : calloc(1, sizeof(*later));
 	if (!later)

@@ -1,6 +1,6 @@
 /*
  * later.h - what the files of the spools share: later.c, followers.c, relink.c,
- * deletions.c.
+ * deletions.c, sources.c.
  *
  * AR_LATER_LINKS: of the names of one inode, the first that is added is the
  * leader: its change goes on as if it had no other name.  Each further name, a
@@ -10,6 +10,8 @@
  * AR_LATER_DIRS: directories that work moves the mtime of, or that get their mode
  * and times when they are complete; children come out before their parents.
  * AR_LATER_EXTRAS: what only the destination has, see deletions.c.
+ * AR_LATER_SOURCES: names that may be removed from the source when everything is
+ * done; each is a FOLLOWER without a leader.
  *
  * Scan threads add batches at the same time, but each under one lock that Python
  * holds around ar_later_add: nothing here is safe for two threads.
@@ -102,6 +104,8 @@ int ar_deletions_add(struct ar_later *later, const struct ar_batch *batch);
 int ar_deletions_next(struct ar_later *later, struct ar_batch *out);
 /* followers.c: leaders and followers of a batch go into the spool */
 int ar_followers_add(struct ar_later *later, struct ar_batch *batch);
+/* sources.c: names of a batch that is done go into the spool */
+int ar_sources_add(struct ar_later *later, const struct ar_batch *batch);
 /* relink.c: the next followers, as pairs; 1, 0 at the end, -errno */
 int ar_followers_next(struct ar_later *later, struct ar_batch *out);
 

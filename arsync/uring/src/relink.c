@@ -67,7 +67,7 @@ static int close_pair(struct ar_later *later, struct ar_batch *out)
 	struct ar_pair *pair = ar_batch_add_pair(out);
 	if (!pair)
 		return -ENOMEM;
-	pair->flags = AR_PAIR_NAMED;
+	pair->flags = AR_PAIR_NAMED | (later->what == AR_LATER_SOURCES ? AR_PAIR_REMOVE : 0);
 	pair->dst_page = AR_NO_PAGE;
 	pair->change_count = draft_rows(&later->src);
 	pair->change_first = out->change_count - pair->change_count;
@@ -117,14 +117,16 @@ static int draft_follower(struct ar_later *later, const struct ar_record *record
 	struct ar_change *change = ar_batch_add_change(out);
 	if (!change)
 		return -ENOMEM;
-	change->kind = AR_CHANGE_LINK;
+	change->kind = later->what == AR_LATER_SOURCES ? AR_CHANGE_REMOVE : AR_CHANGE_LINK;
 	change->why = follower->why;
 	change->src_row = draft_rows(&later->src);
 	change->dst_row = follower->has_dst ? draft_rows(&later->dst) : AR_NONE;
 	int err = draft_row(&later->src, &follower->src, name, target, follower->link_len);
 	if (!err && follower->has_dst)
 		err = draft_row(&later->dst, &follower->dst, name, NULL, 0);
-	return err ? err : leader_path(later, follower->leader, out, change);
+	if (err || later->what == AR_LATER_SOURCES)
+		return err;
+	return leader_path(later, follower->leader, out, change);
 }
 
 static int read_forward(struct ar_later *later, const struct ar_record *record,

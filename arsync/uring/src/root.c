@@ -81,6 +81,11 @@ int ar_root_open(const char *path, uint32_t flags, ar_root **out)
 	return 0;
 }
 
+int ar_root_sync(const ar_root *root)
+{
+	return (int)AR_SYS(AR_OP_SYNC, syncfs(root->fd));
+}
+
 int ar_root_fd(const ar_root *root)
 {
 	return root->fd;
