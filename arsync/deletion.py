@@ -46,12 +46,12 @@ def why_kept(policy: DeletePolicy, found: Found) -> str:
     if not found.extra:
         return ""
     entries = counted(found.extra, "entry", "entries")
-    if found.had_read_errors and not policy.ignore_errors:
+    if policy.wanted and found.had_read_errors and not policy.ignore_errors:
         return (
             f"not all of SRC could be read: {entries} of DST not deleted "
             "(--ignore-errors deletes all the same)"
         )
-    if found.is_empty and not policy.allow_empty_source:
+    if policy.wanted and found.is_empty and not policy.allow_empty_source:
         return (
             f"SRC {quoted(found.src)} is empty: {entries} of DST not deleted "
             "(--allow-empty-source deletes all the same)"

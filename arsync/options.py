@@ -334,6 +334,7 @@ class DeletePolicy:
 
     Args:
         when: "before" the first copy, "after" the last one, or "never".
+        force: a directory gives way to what is none, with all that is in it, in any case.
         ignore_errors: read errors in SRC do not keep anything.
         max_delete: where more entries would go, nothing is deleted; None for no limit.
         max_percent: the same as a share of the entries in DST.
@@ -341,6 +342,7 @@ class DeletePolicy:
     """
 
     when: DeleteTime = "never"
+    force: bool = False
     ignore_errors: bool = False
     max_delete: int | None = None
     max_percent: int | None = None
@@ -359,6 +361,11 @@ class DeletePolicy:
     def wanted(self) -> bool:
         """Tell whether anything is deleted."""
         return self.when != "never"
+
+    @property
+    def makes_way(self) -> bool:
+        """Tell whether a directory gives way to what is none, with all that is in it."""
+        return self.wanted or self.force
 
     @property
     def is_limited(self) -> bool:

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import repeat
 from typing import Final
 
 from arsync.diff import diff
@@ -42,7 +43,7 @@ class Named:
         alias: what the only name is called at the destination.
         with_own: the directory itself gets its attributes, too.
         follow: the only name stands for its directory where it is a symlink to one.
-        implied: it is a directory on the way, which no filter rule hides.
+        implied: no filter rule hides them.
     """
 
     path: bytes
@@ -268,7 +269,7 @@ class Walk:
             if giant:
                 giants.append((batch.pair_count - 1, giant))
             if self._pruner:
-                above += _held_above(task, batch.pair_count - begin)
+                above += _held_above(task, batch.extra_pairs(begin))
         diff(batch, self._rules)
         parents = [one.parent.batch for one in tasks if isinstance(one, _Children | _Rest | _End)]
         held: list[Held | None] = []
@@ -334,7 +335,12 @@ class Walk:
                 self._scanner.scan_through(batch, task.path, name, implied=implied)
             else:
                 self._scanner.scan_names(
-                    batch, task.path, task.names, task.alias, with_own=task.with_own
+                    batch,
+                    task.path,
+                    task.names,
+                    task.alias,
+                    with_own=task.with_own,
+                    implied=task.implied,
                 )
         elif isinstance(task, Whole):
             giant = self._scanner.scan_root(batch)
@@ -353,16 +359,27 @@ class Walk:
         return left, giant
 
 
-def _held_above(task: _Task, count: int) -> list[Held | None]:
-    """Return what waits above each of so many directories that a task has come to."""
+def _held_above(task: _Task, are_extra: Sequence[bool]) -> list[Held | None]:
+    """Return what waits above each of the directories that a task has come to.
+
+    Args:
+        are_extra: which of them are pages of extras: nothing waits for those.
+    """
+    above: Iterator[Held | None] = repeat(None)
     if isinstance(task, _Children):
-        parent = task.parent
-        return [parent.held[parent.batch.child_pair(task.first + child)] for child in range(count)]
-    if isinstance(task, _Rest):
-        return [task.parent.held[task.pair]] * count
-    if isinstance(task, _End):
-        return [task.parent.held[0]] * count
-    return [None] * count
+        above = _held_over_children(task)
+    elif isinstance(task, _Rest):
+        above = repeat(task.parent.held[task.pair])
+    elif isinstance(task, _End):
+        above = repeat(task.parent.held[0])
+    return [None if is_extra else next(above) for is_extra in are_extra]
+
+
+def _held_over_children(task: _Children) -> Iterator[Held | None]:
+    parent = task.parent
+    for child in range(task.first, task.first + task.count):
+        if not parent.batch.is_extra(child):
+            yield parent.held[parent.batch.child_pair(child)]
 
 
 def _wants_root(start: Start) -> bool:

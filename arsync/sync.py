@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 
 from arsync.clock import Ticker, Timer
 from arsync.deletion import Found, why_kept, without_limits
@@ -35,14 +36,14 @@ from arsync.model import (
     count_found,
     sum_tallies,
 )
-from arsync.options import SyncOptions
+from arsync.options import DeletePolicy, SyncOptions
 from arsync.patterns import Side as RuleSide
 from arsync.plan import Phase, Unit
 from arsync.prune import Pruner
 from arsync.refusal import refusal_text
 from arsync.report import ReportBuilder
 from arsync.roots import Target, Transfer, resolve
-from arsync.scan import Receiver, Walk
+from arsync.scan import Named, Receiver, Walk
 from arsync.settings import (
     choose_run_engine,
     explain_refusal,
@@ -142,6 +143,7 @@ class _Run:
         self._sources: Later | None = None
         self._failed_directories = _FailedDirectories()
         self._delete_policy = options.delete
+        self._blocked: list[tuple[bytes, bytes]] = []
         self._had_read_errors = False
         self._kept_back = ""
         self._error: BaseException | None = None
@@ -271,17 +273,20 @@ class _Run:
 
     def _sync_one(self, sources: Sources, dst: Root | None, temp_dir_fd: int) -> None:
         granule_ns = find_granule_ns(dst, may_write=not self._dry_run) if dst else 1
-        rules = Rules(self._options, granule_ns, self._identity)
-        when = self._delete_policy.when if dst else "never"
+        make_rules = partial(Rules, self._options, granule_ns, self._identity)
+        policy = self._delete_policy if dst else DeletePolicy()
+        when = policy.when
+        makes_way = policy.makes_way and when != "before"
+        rules = make_rules(make_way=makes_way)
         scanner = self._open_scanner(sources, dst, extras=when == "after")
         scanner.map_acls(rules)
         with ExitStack() as stack:
-            extras = stack.enter_context(Later(LaterKind.EXTRAS)) if when == "after" else None
+            extras = stack.enter_context(Later(LaterKind.EXTRAS)) if makes_way else None
             dirs = None if self._dry_run else stack.enter_context(Later(LaterKind.DIRS))
             if dst and (self._options.update.checksum or not self._dry_run):
                 self._start_lanes(scanner.src, dst, rules, temp_dir_fd, stack)
             if when == "before":
-                self._delete_first(sources, dst, rules)
+                self._delete_first(sources, dst, make_rules(make_way=True))
             found = Tally()
 
             def take_in(batch: Batch, parents: Sequence[Batch]) -> None:
@@ -299,22 +304,45 @@ class _Run:
                 self._walk(walk)
                 self._exact = sources.are_all
                 self._drain()
-            if self._links and self._links.count:
-                with self._timed(Phase.LINK.value):
-                    self._run_phase(Phase.LINK, self._links)
+            self._link()
             if extras and extras.count:
                 self._delete(sources, extras, found)
+            if self._blocked:
+                self._copy_blocked(sources, dst, make_rules(), dirs)
+                self._link()
             if dirs and dirs.count:
                 with self._timed(Phase.FINISH.value):
                     # For who is not root the mode of one may shut those below it out.
                     self._run_phase(Phase.FINISH, dirs, in_order=not self._identity.is_root)
+
+    def _link(self) -> None:
+        if self._links and self._links.count:
+            with self._timed(Phase.LINK.value):
+                self._run_phase(Phase.LINK, self._links)
+
+    def _copy_blocked(
+        self, sources: Sources, dst: Root | None, rules: Rules, dirs: Later | None
+    ) -> None:
+        """Walk again to what directories were in the way of; those are empty now."""
+        starts = [Named(path, (name,), implied=True) for path, name in self._blocked]
+        self._blocked.clear()
+
+        def take_in(batch: Batch, parents: Sequence[Batch]) -> None:
+            batch.forget_found()
+            self._take_in(batch, parents, Tally(), dirs, None)
+
+        scanner = self._open_scanner(sources, dst, extras=False)
+        scanner.map_acls(rules)
+        with self._timed("walk and copy"):
+            self._walk(Walk(scanner, rules, starts, take_in, self._engine.scan_threads))
+            self._drain()
 
     # --------------------------------------------------------------- deletions
 
     def _judge_all(self, first: Sources, dst: Root) -> None:
         """Find the extras of all sources, for limits that are to hold for all together."""
         extra = entries = 0
-        rules = Rules(self._options, 1, self._identity)
+        rules = Rules(self._options, 1, self._identity, make_way=True)
         for index in range(len(first.transfers)):
             with Later(LaterKind.EXTRAS) as extras:
                 found = self._find_extras(replace(first, index=index), dst, rules, extras)
@@ -323,7 +351,7 @@ class _Run:
         limits = replace(self._delete_policy, ignore_errors=True, allow_empty_source=True)
         self._kept_back = why_kept(limits, Found(src=b"", extra=extra, entries=entries))
         if self._kept_back:
-            self._delete_policy = replace(self._delete_policy, when="never")
+            self._delete_policy = replace(self._delete_policy, when="never", force=False)
         self._delete_policy = without_limits(self._delete_policy)
 
     def _delete_first(self, sources: Sources, dst: Root | None, rules: Rules) -> None:
@@ -344,7 +372,8 @@ class _Run:
             self._note_read_errors(batch)
             extras.add(batch)
 
-        scanner = self._open_scanner(sources, dst, extras=True)
+        extras_wanted = self._delete_policy.wanted
+        scanner = self._open_scanner(sources, dst, extras=extras_wanted)
         scanner.map_acls(rules)
         starts = sources.transfer.starts
         self._walk(Walk(scanner, rules, starts, receive, self._engine.scan_threads))
@@ -457,6 +486,8 @@ class _Run:
         if extras:
             self._note_read_errors(batch)
             extras.add(batch)
+            with self._lock:
+                self._blocked += batch.blocked()
         if self._links:
             self._links.add(batch)
         if dirs:

@@ -31,7 +31,7 @@ NOT_YET: Final = frozenset(
     8-bit-output append append-verify checksum-choice cc checksum-seed
     compare-dest config confine-root copy-as copy-dest copy-devices crtimes daemon debug
     delay-updates delete-missing-args detach dparam drop-D early-input executability
-    fake-super force fuzzy i-d iconv ignore-missing-args implied-dirs
+    fake-super fuzzy i-d iconv ignore-missing-args implied-dirs
     insecure-links link-dest list-only max-alloc
     msgs2stderr munge-links old-d old-dirs only-write-batch open-noatime outbuf
     qsort read-batch remote-option remove-sent-files sender server
@@ -228,6 +228,7 @@ DELETION: Final = (
     _deleting("delete-delay", "delay", "the same as --delete"),
     _deleting("delete-after", "after", "the same as --delete"),
     flag("delete-excluded", "", Topic.DELETION, "what the rules leave out, too; implies --delete"),
+    flag("force", "", Topic.DELETION, "what is in a directory that a file is to replace"),
     flag("ignore-errors", "", Topic.DELETION, "delete in spite of read errors in SRC"),
     Option(
         ("max-delete",),

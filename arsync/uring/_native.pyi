@@ -110,6 +110,7 @@ class _Lib:
     AR_PAIR_KEPT: int
     AR_CHILD_ASK: int
     AR_CHILD_EXTRA: int
+    AR_CHILD_BLOCKING: int
     AR_FILTER_INCLUDE: int
     AR_FILTER_NEGATE: int
     AR_FILTER_ONLY_DIRS: int
@@ -161,6 +162,7 @@ class _Lib:
     AR_AS_ROOT: int
     AR_MAP_ACL_USERS: int
     AR_MAP_ACL_GROUPS: int
+    AR_MAKE_WAY: int
     AR_UPDATE_OLDER: int
     AR_UPDATE_ALWAYS: int
     AR_UPDATE_SIZE_ONLY: int

@@ -141,6 +141,31 @@ class Batch:
         """Tell whether only the destination has a child directory."""
         return bool(self.raw.children[child].flags & lib.AR_CHILD_EXTRA)
 
+    def blocked(self) -> Iterator[tuple[bytes, bytes]]:
+        """Yield what a directory is in the way of: its directory's path in the source, its name.
+
+        In the path a component that ends in NUL is a link of the source that is followed.
+        """
+        if not self.raw.blocking_count:
+            return
+        for index in range(self.child_count):
+            one = self.raw.children[index]
+            if one.flags & lib.AR_CHILD_BLOCKING:
+                yield self.src_path(one.pair), self._child_name(index)
+
+    def forget_found(self) -> None:
+        """Count nothing as found: another walk has counted it."""
+        tally = self.raw.tally
+        for name in ("files", "dirs", "symlinks", "devices", "specials", "bytes", "dst"):
+            setattr(tally, f"found_{name}", 0)
+
+    def extra_pairs(self, begin: int) -> list[bool]:
+        """Tell of each directory from an index on whether it is a page of extras."""
+        return [
+            bool(self.raw.pairs[pair].flags & lib.AR_PAIR_EXTRA)
+            for pair in range(begin, self.pair_count)
+        ]
+
     def child_place(self, child: int) -> tuple[bytes, int]:
         """Return the path of a child directory below the root, and its parent's filter table."""
         one = self.raw.children[child]
@@ -287,7 +312,24 @@ class Batch:
 
     def _left_alone(self) -> frozenset[tuple[int, int]]:
         """Return (pair, row) of the source's entries that could not be handled or are left out."""
-        return frozenset((pair, row) for pair, row, *_ in self._problems())
+        alone = {(pair, row) for pair, row, *_ in self._problems()}
+        if self.raw.blocking_count:
+            for index in range(self.child_count):
+                one = self.raw.children[index]
+                if one.flags & lib.AR_CHILD_BLOCKING:
+                    alone.add((one.pair, self._src_row(one.pair, self._child_name(index))))
+        return frozenset(alone)
+
+    def _src_row(self, pair: int, name: bytes) -> int:
+        page = self._src_page(pair)
+        header = _Page.at(bytes(ffi.buffer(page, page.bytes)), 0)
+        return [header.name(row) for row in range(header.row_count)].index(name)
+
+    def _child_name(self, child: int) -> bytes:
+        """Return the name of a child directory that only the destination has."""
+        one = self.raw.children[child]
+        page = ffi.cast("struct ar_page *", self.raw.dst + self.raw.pairs[one.pair].dst_page)
+        return _Page.at(bytes(ffi.buffer(page, page.bytes)), 0).name(one.row)
 
 
 class Tally:

@@ -64,9 +64,17 @@ class Rules:
         granule_ns: times are compared in units of this, at least 1: the coarser granularity of the
             two filesystems; --modify-window goes before it.
         identity: who runs.
+        make_way: a directory where the source has something else is emptied first.
     """
 
-    def __init__(self, options: SyncOptions, granule_ns: int, identity: Identity) -> None:
+    def __init__(
+        self,
+        options: SyncOptions,
+        granule_ns: int,
+        identity: Identity,
+        *,
+        make_way: bool = False,
+    ) -> None:
         groups = ffi.NULL
         if not identity.is_root:
             groups = ffi.new("uint32_t[]", list(identity.groups))
@@ -81,7 +89,9 @@ class Rules:
         self.raw: CData = ffi.new(
             "struct ar_rules *",
             {
-                "keep": _keep(options) | _reach(options, identity),
+                "keep": _keep(options)
+                | _reach(options, identity)
+                | (lib.AR_MAKE_WAY if make_way else 0),
                 "update": _update(options.update),
                 "min_size": options.update.min_size,
                 "max_size": options.update.max_size,

@@ -168,7 +168,7 @@ class Scanner:
         _check(lib.ar_scan_root(self._raw, batch.raw, more))
         return _giant(more)
 
-    def scan_names(
+    def scan_names(  # noqa: PLR0913 (what a start says has as many parts)
         self,
         batch: Batch,
         path: bytes,
@@ -176,6 +176,7 @@ class Scanner:
         alias: bytes | None = None,
         *,
         with_own: bool = False,
+        implied: bool = False,
     ) -> None:
         """Scan only these names of the directory at path.
 
@@ -184,11 +185,13 @@ class Scanner:
                 a link of the source that is followed.
             alias: what the only name is called at the destination.
             with_own: the directory itself, which is the root, gets its attributes, too.
+            implied: no filter rule hides them.
         Raises: OutOfDescriptors, OutOfMemoryError.
         """
         joined = b"".join(name + b"\0" for name in names)
         target = ffi.NULL if alias is None else ffi.new("char[]", alias)
         flags = lib.AR_PAIR_ROOT if with_own else 0
+        flags |= lib.AR_PAIR_IMPLIED if implied else 0
         _check(
             lib.ar_scan_names(
                 self._raw, path, len(path), joined, len(joined), target, flags, batch.raw

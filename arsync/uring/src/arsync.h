@@ -186,6 +186,7 @@ struct ar_pair {		/* one directory, or one page of it, on both sides */
 #define AR_CHILD_SHALLOW 4	/* make it, do not enter it */
 #define AR_CHILD_ASK 8		/* the scan stopped here for its filter rules */
 #define AR_CHILD_EXTRA 16	/* only the destination has it: row is in that page */
+#define AR_CHILD_BLOCKING 32	/* and it is in the way of something else of its name */
 
 struct ar_child {		/* a directory to scan next */
 	uint32_t pair;
@@ -279,6 +280,7 @@ struct ar_batch {
 	uint32_t child_count, child_room;
 	uint32_t problem_count, problem_room;
 	uint32_t big_count;		/* changes that ar_lane_run left as AR_STATE_BIG */
+	uint32_t blocking_count;	/* children that are AR_CHILD_BLOCKING */
 	ar_root *src_root;		/* set by whoever fills the batch */
 	ar_root *dst_root;
 	struct ar_tally tally;		/* of the scan and the diff of this batch */
@@ -308,6 +310,7 @@ void ar_tally_add(struct ar_tally *sum, const struct ar_tally *part);	/* from an
 #define AR_AS_ROOT 16384	/* chown, trusted.* and device nodes may be tried */
 #define AR_MAP_ACL_USERS 32768	/* uidmap is for the ids in ACLs, too */
 #define AR_MAP_ACL_GROUPS 65536
+#define AR_MAKE_WAY 131072	/* directories give way to what is none, when they are empty */
 
 #define AR_UPDATE_OLDER 1	/* -u: what is newer at the destination stays */
 #define AR_UPDATE_ALWAYS 2	/* -I: equal times prove nothing */

@@ -45,6 +45,7 @@ void ar_batch_clear(struct ar_batch *batch)
 	batch->src_bytes = batch->dst_bytes = batch->aux_bytes = 0;
 	batch->pair_count = batch->change_count = 0;
 	batch->child_count = batch->problem_count = 0;
+	batch->blocking_count = 0;
 	batch->src_root = batch->dst_root = NULL;
 	memset(&batch->tally, 0, sizeof(batch->tally));
 }

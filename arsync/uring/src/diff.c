@@ -307,6 +307,27 @@ static int add_child(const struct diff *d, uint32_t src_row, const struct ar_row
 	return 0;
 }
 
+/* what is in the directory is to go first; the rest of the change comes with another walk */
+static bool is_blocked(const struct diff *d, const struct ar_row *src, const struct ar_row *dst)
+{
+	return d->rules->keep & AR_MAKE_WAY && dst && dst->type == DT_DIR &&
+	       src->type != DT_DIR && !(dst->flags & (AR_ROW_MOUNT | AR_ROW_FOLLOWED));
+}
+
+static int add_blocking(const struct diff *d, uint32_t dst_row)
+{
+	struct ar_child *child = ar_batch_add_child(d->batch);
+
+	if (!child)
+		return -ENOMEM;
+	child->pair = d->pair;
+	child->row = dst_row;
+	child->flags = AR_CHILD_EXTRA | AR_CHILD_BLOCKING;
+	d->batch->blocking_count++;
+	d->batch->pairs[d->pair].flags |= AR_PAIR_TOUCHED;
+	return 0;
+}
+
 static int diff_row(const struct diff *d, uint32_t src_row, uint32_t dst_row)
 {
 	const struct ar_row *src = &ar_rows(d->src)[src_row];
@@ -325,6 +346,8 @@ static int diff_row(const struct diff *d, uint32_t src_row, uint32_t dst_row)
 					    AR_OP_NONE, 0);
 	if (src->type == DT_DIR)
 		return add_child(d, src_row, dst);
+	if (is_blocked(d, src, dst))
+		return add_blocking(d, dst_row);
 
 	why = row_why(d, src, dst);
 	bool check = needs_check(d, src, why);

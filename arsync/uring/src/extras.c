@@ -22,12 +22,11 @@ bool ar_extras_wanted(const struct scan_call *call, const struct ar_dir *dir)
 	const struct ar_side *dst = &dir->side[DST];
 	const uint32_t flags = call->scan->flags;
 
-	if (!(flags & AR_SCAN_DELETE) || !dst->listed ||
-	    (dir->side[SRC].page_flags | dst->page_flags) & AR_PAGE_PARTIAL)
+	if (!dst->listed || (dir->side[SRC].page_flags | dst->page_flags) & AR_PAGE_PARTIAL)
 		return false;
 	if (dir->pair_flags & AR_PAIR_EXTRA)
 		return true;
-	if (dir->pair_flags & (AR_PAIR_SHALLOW | AR_PAIR_NAMED) ||
+	if (!(flags & AR_SCAN_DELETE) || dir->pair_flags & (AR_PAIR_SHALLOW | AR_PAIR_NAMED) ||
 	    (flags & AR_SCAN_XDEV && dst->dev != call->scan->dst->dev))
 		return false;
 	return !ar_earlier_covers(call, dir);
