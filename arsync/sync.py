@@ -10,29 +10,27 @@ back through `_Run._done`, the one place where its outcome is counted and told.
 
 from __future__ import annotations
 
-import errno
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 
 from arsync.clock import Ticker, Timer
+from arsync.consequences import FailedDirectories
 from arsync.deletion import Found, why_kept, without_limits
 from arsync.errors import ArsyncError, FileError, Interrupted, UsageError, describe
 from arsync.execute import Lanes, Worker, join_all
 from arsync.model import (
     Change,
     Counts,
-    Op,
     PhaseTime,
     Problem,
     ProblemKind,
     Progress,
     Report,
-    Side,
     count_found,
     sum_tallies,
 )
@@ -141,7 +139,7 @@ class _Run:
         self._temp_dir: bytes | None = None
         self._links: Later | None = None
         self._sources: Later | None = None
-        self._failed_directories = _FailedDirectories()
+        self._failed_directories = FailedDirectories()
         self._delete_policy = options.delete
         self._blocked: list[tuple[bytes, bytes]] = []
         self._had_read_errors = False
@@ -596,29 +594,3 @@ def _make_path(path: bytes) -> None:
         os.makedirs(path, exist_ok=True)
     except OSError as error:
         raise FileError(describe("make the destination", path, error.errno or 0)) from None
-
-
-class _FailedDirectories:
-    """Know which directories could not be made, so that what is below them is not told again."""
-
-    _MAKING = frozenset({Op.MKDIR, Op.OPEN_TARGET, Op.RENAME, Op.RMDIR})
-
-    def __init__(self) -> None:
-        self._paths: set[bytes] = set()
-
-    def without_consequences(self, problems: Iterable[Problem]) -> list[Problem]:
-        """Return the problems that are not the mere absence of such a directory."""
-        told = []
-        for problem in problems:
-            if problem.side == Side.DST and problem.op in self._MAKING:
-                if problem.op == Op.OPEN_TARGET and self._is_missing(problem):
-                    continue
-                self._paths.add(problem.path)
-            told.append(problem)
-        return told
-
-    def _is_missing(self, problem: Problem) -> bool:
-        if problem.errno != errno.ENOENT:
-            return False
-        parts = problem.path.split(b"/")
-        return any(b"/".join(parts[:depth]) in self._paths for depth in range(1, len(parts) + 1))

@@ -23,6 +23,7 @@ ORDER = (
     "filters",
     "model",
     "clock",
+    "consequences",
     "options",
     # L1
     "mounts",
