@@ -11,7 +11,7 @@ import pytest
 
 from arsync.execute import Lanes
 from arsync.model import ChangeFlag, Kind, Op, ProblemKind, State, Why
-from arsync.options import ARCHIVE, SyncOptions, UpdatePolicy
+from arsync.options import ARCHIVE, DeletePolicy, DeleteTime, SyncOptions, UpdatePolicy
 from arsync.plan import Phase, Unit
 from arsync.scan import Walk, Whole
 from arsync.settings import EngineChoice, make_settings
@@ -325,6 +325,25 @@ def test_a_dry_run_compares_and_touches_nothing(tmp_path: Path, engine: str, siz
         path: (one.kind, one.why) for path, one in wet.changes.items()
     }
     assert wet.report.copied_files == 2
+    assert_same(src, dst)
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_dry_run_deletes_nothing(tmp_path: Path, engine: str, when: DeleteTime) -> None:
+    """Lanes that are there to compare leave extras alone, and they are told."""
+    make(Tree({"d": {"f": File(b"f")}}).at(NS), tmp_path / "src")
+    extras = {"d": {"f": File(b"F"), "x": File(b"x")}, "x": {"y": {"z": File(b"z")}}}
+    make(Tree(extras).at(NS), tmp_path / "dst")
+    src, dst = tmp_path / "src", tmp_path / "dst"
+    before = read(dst)
+    delete = DeletePolicy(when=when)
+    dry = run(src, dst, engine=engine, checksum=True, delete=delete, dry_run=True)
+    assert_same(before, dst)
+    wet = run(src, dst, engine=engine, checksum=True, delete=delete)
+    assert {path: one.kind for path, one in dry.changes.items()} == {
+        path: one.kind for path, one in wet.changes.items()
+    }
+    assert set(dry.changes) == {b"d/f", b"d/x", b"x", b"x/y", b"x/y/z"}
     assert_same(src, dst)
 
 

@@ -566,22 +566,30 @@ static int take_batch(struct ar_lane *lane, struct ar_batch *batch)
 	return 0;
 }
 
+static void run_pair(struct ar_lane *lane, uint32_t index)
+{
+	struct ar_pair *pair = &lane->batch->pairs[index];
+
+	if (ar_is_dry_run(lane))	/* whatever it is for: run_folder compares, and no more */
+		run_folder(lane, index);
+	else if (pair->flags & AR_PAIR_FINISH)
+		finish_folder(lane, pair);
+	else if (pair->flags & AR_PAIR_EXTRA)
+		ar_extras_remove(lane, index);
+	else if (pair->flags & AR_PAIR_REMOVE)
+		ar_sources_remove(lane, index);
+	else
+		run_folder(lane, index);
+}
+
 int ar_lane_run(ar_lane *lane, struct ar_batch *batch)
 {
 	int err = take_batch(lane, batch);
 
 	if (err)
 		return err;
-	for (uint32_t i = 0; i < batch->pair_count; i++) {
-		if (batch->pairs[i].flags & AR_PAIR_FINISH)
-			finish_folder(lane, &batch->pairs[i]);
-		else if (batch->pairs[i].flags & AR_PAIR_EXTRA)
-			ar_extras_remove(lane, i);
-		else if (batch->pairs[i].flags & AR_PAIR_REMOVE)
-			ar_sources_remove(lane, i);
-		else
-			run_folder(lane, i);
-	}
+	for (uint32_t i = 0; i < batch->pair_count; i++)
+		run_pair(lane, i);
 	while (in_flight(lane) || lane->again_count) {
 		start_again(lane);
 		if (in_flight(lane) && reap(lane, batch->pair_count))
