@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         SyncOptions,
         WritePolicy,
     )
+    from arsync.stop import Stop
     from arsync.sync import Listener, sync
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
     "Preserve",
     "Progress",
     "Report",
+    "Stop",
     "SyncOptions",
     "WritePolicy",
     "__version__",
@@ -52,6 +54,7 @@ _HOMES = {
     "Preserve": "arsync.options",
     "SyncOptions": "arsync.options",
     "WritePolicy": "arsync.options",
+    "Stop": "arsync.stop",
     "Listener": "arsync.sync",
 }
 

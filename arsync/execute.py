@@ -156,8 +156,6 @@ class Lanes:
                 self._room_is_there.wait()
             if self._error:
                 raise self._error
-            if self._error:
-                raise self._error
             if self._stopped:
                 return
             self._under_way += 1

@@ -50,6 +50,7 @@ from arsync.settings import (
     make_settings,
 )
 from arsync.sources import Sources
+from arsync.stop import Stop, ctrl_c
 from arsync.uring import Batch, ExtrasPass, Identity, Later, LaterKind, Rules, Tally
 from arsync.uring.executor import WritingRefused
 from arsync.uring.scanner import Root, Scanner
@@ -86,6 +87,7 @@ def sync(
     *,
     progress: Callable[[Progress], None] | None = None,
     listener: Listener | None = None,
+    stop: Stop | None = None,
 ) -> Report:
     """Make the destination equal the source.
 
@@ -95,6 +97,8 @@ def sync(
         options: what to keep and how to work; without, `arsync -a`.
         progress: is called at most ten times a second, from a thread of its own.
         listener: hears of every change and problem; its progress gives way to `progress`.
+        stop: ends the run when it is asked to. Without, Ctrl-C does, where the caller is the main
+            thread and has not given SIGINT a handler.
     Returns: the report; its `exit_code` is not 0 where single files failed. A tree of 100,000
         small files takes a few seconds warm.
     Raises: SelectionError where the operands cannot be used together; FileError when nothing more
@@ -106,7 +110,12 @@ def sync(
     sources = [src] if isinstance(src, bytes | str | os.PathLike) else src
     heard = listener or Listener()
     run = _Run(options or SyncOptions(), heard, progress or heard.progress)
-    return run.run([os.fsencode(one) for one in sources], os.fsencode(dst))
+    with ExitStack() as stack:
+        if stop is None:
+            stop = Stop()
+            stack.enter_context(ctrl_c(stop))
+        stack.enter_context(stop.heard_by(run.interrupt))
+        return run.run([os.fsencode(one) for one in sources], os.fsencode(dst))
 
 
 class _Run:
@@ -131,6 +140,7 @@ class _Run:
         self._settled = 0
         self._executed = Counts()
         self._lanes: Lanes | None = None
+        self._walking: Walk | None = None
         self._exact = False
         self._phase = Phase.COPY
         self._phases: list[PhaseTime] = []
@@ -173,10 +183,16 @@ class _Run:
             return FileError(describe("write to the destination", self._dst, refused.errno))
         return FileError(refusal_text(problem, self._dst, self._temp_dir))
 
+    def interrupt(self) -> None:
+        """End what is in flight and nothing more; `run` then raises Interrupted."""
+        self._fail(KeyboardInterrupt())
+
     def _fail(self, error: BaseException) -> None:
-        """Stop the run for an error of the progress callback, which has a thread of its own."""
+        """Stop the run from another thread than its own; the first error wins."""
         with self._lock:
-            self._error = error
+            self._error = self._error or error
+            if self._walking:
+                self._walking.stop()
             if self._lanes:
                 self._lanes.fail(error)
 
@@ -456,7 +472,10 @@ class _Run:
         threads = [
             Worker(work, f"arsync-scan-{number}") for number in range(self._engine.scan_threads)
         ]
+        with self._lock:
+            self._walking = walk
         try:
+            self._raise_what_failed()
             for thread in threads:
                 thread.start()
             for thread in threads:
@@ -468,6 +487,9 @@ class _Run:
                 self._lanes.stop()
             join_all(threads)
             raise
+        finally:
+            with self._lock:
+                self._walking = None
         if errors:
             raise errors[0]
 

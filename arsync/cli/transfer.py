@@ -19,6 +19,7 @@ from arsync.cli.messages import flush_told, say
 from arsync.cli.tellers import EventTeller, LogTeller, Teller, TextTeller
 from arsync.errors import ArsyncError, FileError, Interrupted
 from arsync.model import Change, Problem, Progress, Report
+from arsync.stop import Stop
 from arsync.sync import Listener, sync
 
 __all__ = ["transfer"]
@@ -32,14 +33,15 @@ def transfer(sources: Sequence[str], dst: str, folded: Folded) -> int:
     """
     named = [os.fsencode(source) for source in sources]
     audience = _Audience(_tellers(named, os.fsencode(dst), folded))
-    with _signals():
+    stop = Stop()
+    with _signals(stop):
         try:
-            report = sync(named, dst, folded.sync, listener=audience.listener())
+            report = sync(named, dst, folded.sync, listener=audience.listener(), stop=stop)
         except (ArsyncError, Interrupted) as error:
             if isinstance(error.report, Report):
                 audience.end(error.report)
             raise
-    audience.end(report)
+        audience.end(report)
     return report.exit_code
 
 
@@ -96,8 +98,8 @@ class _Audience:
 
 
 @contextmanager
-def _signals() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP end a run as Ctrl-C does; a second one of any kind ends it at once."""
+def _signals(stop: Stop) -> Iterator[None]:
+    """Let Ctrl-C, SIGTERM and SIGHUP end a run; a second one of any kind ends it at once."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -107,7 +109,7 @@ def _signals() -> Iterator[None]:
         if seen:
             _end_at_once()
         seen.append(number)
-        raise KeyboardInterrupt
+        stop.request()
 
     kinds = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
     # nohup and a shell's background jobs have some of them ignored, and mean it.

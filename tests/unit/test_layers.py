@@ -25,6 +25,7 @@ ORDER = (
     "clock",
     "consequences",
     "options",
+    "stop",
     # L1
     "mounts",
     "uring",

@@ -16,7 +16,7 @@ import pytest
 
 import arsync
 import arsync.sync
-from arsync import Interrupted, Listener, Progress, Report, SyncOptions
+from arsync import Interrupted, Listener, Progress, Report, Stop, SyncOptions
 from arsync.errors import FileError, SelectionError, UsageError
 from arsync.execute import Worker, join_all
 from arsync.model import Change, Method, Op, Problem, ProblemKind
@@ -338,6 +338,63 @@ def test_a_signal_ends_the_run(tmp_path: Path, kind: str, engine: str) -> None:
     assert isinstance(report, Report)
     assert (report.interrupted, report.exit_code) == (True, 20)
     assert not (tmp_path / "dst/big/big").exists()
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_a_stop_that_was_asked_for_before_the_run(tmp_path: Path, dry_run: bool) -> None:
+    """Nothing is copied, and the handler of SIGINT is what it was."""
+    many(tmp_path / "src", 500)
+    before = signal.getsignal(signal.SIGINT)
+    stop = Stop()
+    stop.request()
+    with pytest.raises(Interrupted) as caught:
+        arsync.sync(f"{tmp_path}/src/", tmp_path / "dst", options_of(dry_run=dry_run), stop=stop)
+    assert isinstance(caught.value.report, Report)
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_stop_from_another_thread(tmp_path: Path) -> None:
+    """A run that another thread makes ends as one of the main thread does."""
+    make(Tree({"big": File(Pattern(40 * MIB))}), tmp_path / "src")
+    stop = Stop()
+    raised: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            options = options_of(bwlimit_bytes=10 * MIB)
+            arsync.sync(f"{tmp_path}/src/", tmp_path / "dst", options, stop=stop)
+        except BaseException as error:
+            raised.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    while not (tmp_path / "dst").exists():
+        assert thread.is_alive()
+    stop.request()
+    thread.join()
+    assert [type(error) for error in raised] == [Interrupted]
+    assert not (tmp_path / "dst/big").exists()
+
+
+def test_a_handler_of_the_caller_is_left_alone(tmp_path: Path) -> None:
+    """Who has given SIGINT a meaning keeps it; the run goes on."""
+    many(tmp_path / "src", 50)
+    seen: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _: seen.append(number))
+    sent = threading.Event()
+
+    def interrupt(*_: object) -> None:
+        if not sent.is_set():
+            sent.set()
+            os.kill(os.getpid(), signal.SIGINT)
+
+    try:
+        report = arsync.sync(
+            f"{tmp_path}/src/", tmp_path / "dst", listener=Listener(changes=interrupt)
+        )
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert (report.exit_code, seen) == (0, [signal.SIGINT])
 
 
 def test_a_signal_while_the_walk_stands_still(tmp_path: Path) -> None:
