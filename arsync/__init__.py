@@ -14,17 +14,19 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from arsync.errors import ArsyncError, Interrupted
+    from arsync.listener import Listener
     from arsync.model import Progress, Report
     from arsync.options import (
         EngineOptions,
         LinkPolicy,
+        ManifestPolicy,
         OwnerPolicy,
         Preserve,
         SyncOptions,
         WritePolicy,
     )
     from arsync.stop import Stop
-    from arsync.sync import Listener, sync
+    from arsync.sync import sync
 
 __all__ = [
     "ArsyncError",
@@ -32,6 +34,7 @@ __all__ = [
     "Interrupted",
     "LinkPolicy",
     "Listener",
+    "ManifestPolicy",
     "OwnerPolicy",
     "Preserve",
     "Progress",
@@ -50,12 +53,13 @@ _HOMES = {
     "Report": "arsync.model",
     "EngineOptions": "arsync.options",
     "LinkPolicy": "arsync.options",
+    "ManifestPolicy": "arsync.options",
     "OwnerPolicy": "arsync.options",
     "Preserve": "arsync.options",
     "SyncOptions": "arsync.options",
     "WritePolicy": "arsync.options",
     "Stop": "arsync.stop",
-    "Listener": "arsync.sync",
+    "Listener": "arsync.listener",
 }
 
 

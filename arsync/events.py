@@ -208,6 +208,7 @@ def _report(report: Report) -> _Fields:
         "phases": [_plain(phase._asdict()) for phase in report.phases],
         "engine": report.engine,
         "engine_note": report.engine_note,
+        "manifest_note": report.manifest_note,
         "lanes": report.lanes,
         "methods": [_plain(use._asdict()) for use in report.methods],
         "counts": _plain(report.counts),

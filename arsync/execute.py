@@ -95,6 +95,7 @@ class Lanes:
         rules: what is set.
         count: of lanes.
         receive: gets each unit when all of it is done, from the lane's thread, one at a time.
+        record: gets it before, from several lanes at once.
     """
 
     def __init__(
@@ -103,7 +104,9 @@ class Lanes:
         rules: Rules,
         count: int,
         receive: Callable[[Unit], None],
+        record: Callable[[Unit], None] | None = None,
     ) -> None:
+        self._record = record
         self._settings = settings
         self._rules = rules
         self._receive = receive
@@ -291,6 +294,8 @@ class Lanes:
             unit.pending -= 1
             if unit.pending:
                 return
+        if self._record:
+            self._record(unit)
         with self._receiving:
             self._receive(unit)
         with self._lock:

@@ -456,6 +456,7 @@ class Report:
         phases: time of each phase, in order; they overlap.
         engine: "uring" or "sync".
         engine_note: why it is not the other one, where that needs saying; else empty.
+        manifest_note: why nothing is remembered of this run, where that needs saying; else empty.
         lanes: threads that copied.
         failures: the first of them, at most report.KEPT_FAILURES.
         failure_count: all of them.
@@ -474,6 +475,7 @@ class Report:
     phases: tuple[PhaseTime, ...] = ()
     engine: str = "sync"
     engine_note: str = ""
+    manifest_note: str = ""
     lanes: int = 1
     failures: tuple[Failure, ...] = ()
     failure_count: int = 0

@@ -26,6 +26,7 @@ __all__ = [
     "Engine",
     "EngineOptions",
     "LinkPolicy",
+    "ManifestPolicy",
     "OutputOptions",
     "OwnerPolicy",
     "Preserve",
@@ -270,6 +271,19 @@ class WritePolicy:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ManifestPolicy:
+    """Say what is remembered of earlier runs.
+
+    Args:
+        manifest: whether anything is.
+        state_dir: where manifests are kept; None for $ARSYNC_STATE_DIR or XDG's directory.
+    """
+
+    manifest: bool = True
+    state_dir: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class EngineOptions:
     """Say how the work is done; None leaves it to what was measured on this machine.
 
@@ -396,6 +410,7 @@ class SyncOptions:
     write: WritePolicy = field(default_factory=WritePolicy)
     delete: DeletePolicy = field(default_factory=DeletePolicy)
     engine: EngineOptions = field(default_factory=EngineOptions)
+    manifest: ManifestPolicy = field(default_factory=ManifestPolicy)
     relative: bool = False
     one_file_system: int = 0
     chmod: tuple[ModeRule, ...] = ()

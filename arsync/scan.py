@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import repeat
-from typing import Final
+from typing import Final, Protocol
 
 from arsync.diff import diff
 from arsync.errors import InternalError
@@ -21,7 +21,7 @@ from arsync.uring.batch import Batch
 from arsync.uring.rules import Rules
 from arsync.uring.scanner import GiantDirectory, OutOfDescriptors, Scanner
 
-__all__ = ["Chain", "Named", "Receiver", "Start", "Walk", "Whole"]
+__all__ = ["Chain", "Memory", "Named", "Receiver", "Start", "Walk", "Whole"]
 
 # Directories that one call takes at most; fewer while there are few, so that all threads have some.
 _TAKE_AT_MOST: Final = 128
@@ -117,7 +117,7 @@ class _Children:
 @dataclass(frozen=True)
 class _Rest:
     parent: _Parent
-    pair: int
+    pair: int  # in it, the first page
     giant: GiantDirectory
 
 
@@ -125,6 +125,24 @@ _Task = Whole | Named | _RootFirst | _Chains | _End | _Children | _Rest
 
 Receiver = Callable[[Batch, Sequence[Batch]], None]
 """Take a compared batch, and those whose directories must be there before its own."""
+
+
+class Memory(Protocol):
+    """Say which directories a scanned batch holds, and tell it what is recorded of them."""
+
+    def place_path(self, batch: Batch, first_pair: int, path: bytes) -> None:
+        """Say that the pairs from one on are the directory at a path below the roots."""
+
+    def place_children(
+        self, batch: Batch, first_pair: int, parent: Batch, first_child: int
+    ) -> None:
+        """Say that the pairs from one on are child directories of a compared batch."""
+
+    def place_rest(self, batch: Batch, first_pair: int, parent: Batch, pair: int) -> None:
+        """Say that a pair is a further page of the directory that another pair begins."""
+
+    def recall(self, batch: Batch) -> None:
+        """Tell a scanned batch what is recorded of it, before it is compared."""
 
 
 class Walk:
@@ -151,6 +169,7 @@ class Walk:
         threads: int = 1,
         pruner: Pruner | None = None,
     ) -> None:
+        self._memory: Memory | None = None
         self._scanner = scanner
         self._rules = rules
         self._receive = receive
@@ -170,6 +189,10 @@ class Walk:
         self._busy = 0
         self._threads = threads
         self._stopped = False
+
+    def remember(self, memory: Memory) -> None:
+        """Have each batch told what is recorded of it; to be said before `run`."""
+        self._memory = memory
 
     def run(self) -> None:
         """Work until the frontier is empty; call it on each thread of the walk.
@@ -263,13 +286,17 @@ class Walk:
         giants: list[tuple[int, GiantDirectory]] = []
         above: list[Held | None] = []
         for task in tasks:
-            begin = batch.pair_count
+            first_pair = batch.pair_count
             rest, giant = self._patiently(task, batch)
             left += rest
             if giant:
                 giants.append((batch.pair_count - 1, giant))
             if self._pruner:
-                above += _held_above(task, batch.extra_pairs(begin))
+                above += _held_above(task, batch.extra_pairs(first_pair))
+            if self._memory:
+                self._place(self._memory, task, batch, first_pair)
+        if self._memory:
+            self._memory.recall(batch)
         diff(batch, self._rules)
         parents = [one.parent.batch for one in tasks if isinstance(one, _Children | _Rest | _End)]
         held: list[Held | None] = []
@@ -280,6 +307,17 @@ class Walk:
         left += [_Rest(scanned, pair, giant) for pair, giant in giants]
         self._receive(batch, parents)
         return scanned, left
+
+    def _place(self, memory: Memory, task: _Task, batch: Batch, first_pair: int) -> None:
+        """Say which directories one task has put into a batch."""
+        if isinstance(task, _Children):
+            memory.place_children(batch, first_pair, task.parent.batch, task.first)
+        elif isinstance(task, _Rest):
+            memory.place_rest(batch, first_pair, task.parent.batch, task.pair)
+        elif isinstance(task, _End):
+            memory.place_path(batch, first_pair, task.start.path)
+        else:
+            memory.place_path(batch, first_pair, task.path if isinstance(task, Named) else b"")
 
     def _scan_chains(self, chains: _Chains) -> None:
         """Make the directories on the way, each of them once, and go on below them.

@@ -8,6 +8,7 @@ destination keeps times.
 from __future__ import annotations
 
 import os
+import re
 import resource
 from dataclasses import dataclass
 from typing import Final
@@ -64,6 +65,8 @@ _METHODS: Final = {
 
 # Coarser than what a nameless file shows at once, because the inode in memory is finer.
 _COARSE_KINDS: Final = {"vfat": 2_000_000_000, "msdos": 2_000_000_000, "exfat": 10_000_000}
+_MULTIGRAIN_KINDS: Final = frozenset({"ext4", "xfs", "btrfs", "tmpfs"})
+_TICK_NS: Final = 10_000_000  # of a kernel with HZ=100
 
 
 @dataclass(frozen=True)
@@ -201,6 +204,19 @@ def _choose_methods(
 def _seeing_zeros(method: Method) -> Method:
     """Return the method for -S: what is not shared must be looked at, and O_DIRECT fills holes."""
     return method if method == Method.REFLINK else Method.READ_WRITE
+
+
+def find_ctime_granule_ns(*roots: Root) -> int:
+    """Return how long two changes may have the same ctime on one of the filesystems, in ns.
+
+    Returns: 0 where none can: the kernel gives a finer time to who changes what was looked at.
+    Source: Documentation/filesystems/multigrain-ts.rst of Linux 6.13.
+    """
+    release = tuple(int(part) for part in re.findall(r"\d+", os.uname().release)[:2])
+    kinds = {probe_filesystem(root.fd).kind for root in roots}
+    if release >= (6, 13) and kinds <= _MULTIGRAIN_KINDS:
+        return 0
+    return max(_TICK_NS, *(_COARSE_KINDS.get(kind, 0) for kind in kinds))
 
 
 def find_granule_ns(dst: Root, *, may_write: bool) -> int:

@@ -13,18 +13,25 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 
+from arsync.checkpoint import RunManifest, open_manifest
 from arsync.clock import Ticker, Timer
 from arsync.consequences import FailedDirectories
 from arsync.deletion import Found, why_kept, without_limits
-from arsync.errors import ArsyncError, FileError, Interrupted, UsageError, describe
+from arsync.destination import open_target, open_temp_dir
+from arsync.errors import (
+    ArsyncError,
+    FileError,
+    Interrupted,
+    describe,
+)
 from arsync.execute import Lanes, Worker, join_all
+from arsync.listener import Listener
 from arsync.model import (
-    Change,
     Counts,
     PhaseTime,
     Problem,
@@ -40,11 +47,12 @@ from arsync.plan import Phase, Unit
 from arsync.prune import Pruner
 from arsync.refusal import refusal_text
 from arsync.report import ReportBuilder
-from arsync.roots import Target, Transfer, resolve
+from arsync.roots import Transfer, resolve
 from arsync.scan import Named, Receiver, Walk
 from arsync.settings import (
     choose_run_engine,
     explain_refusal,
+    find_ctime_granule_ns,
     find_granule_ns,
     make_backup,
     make_settings,
@@ -52,35 +60,16 @@ from arsync.settings import (
 from arsync.sources import Sources
 from arsync.stop import Stop, ctrl_c
 from arsync.uring import Batch, ExtrasPass, Identity, Later, LaterKind, Rules, Tally
-from arsync.uring.executor import WritingRefused
+from arsync.uring.executor import ExecutorSettings, WritingRefused
 from arsync.uring.scanner import Root, Scanner
 from arsync.uring.selection import Matcher
 
-__all__ = ["Listener", "sync"]
+__all__ = ["sync"]
 
 PathLike = bytes | str | os.PathLike[str] | os.PathLike[bytes]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Listener:
-    """Say who wants to hear of a run; each call comes from one thread at a time.
-
-    Args:
-        changes: gets the changes of each batch when it is done, in a dry run when it is planned,
-            and the source root as the user wrote it. A Python object is made for each of them:
-            about 2 us a changed entry.
-        problems: gets what went wrong in each batch, with the two roots as the user wrote them.
-        progress: is called at most ten times a second, from a thread of its own.
-        progress_of_changes: call it before the changes of each batch too, from their thread.
-    """
-
-    changes: Callable[[Iterator[Change], bytes], None] | None = None
-    problems: Callable[[Sequence[Problem], bytes, bytes], None] | None = None
-    progress: Callable[[Progress], None] | None = None
-    progress_of_changes: bool = False
-
-
-def sync(
+def sync(  # noqa: PLR0913 - all but two have names
     src: PathLike | Sequence[PathLike],
     dst: PathLike,
     options: SyncOptions | None = None,
@@ -140,6 +129,8 @@ class _Run:
         self._settled = 0
         self._executed = Counts()
         self._lanes: Lanes | None = None
+        self._manifest: RunManifest | None = None
+        self._manifest_note = ""
         self._walking: Walk | None = None
         self._exact = False
         self._phase = Phase.COPY
@@ -208,21 +199,23 @@ class _Run:
         if not transfers:
             return
         self._dst = target.root
-        temp_dir_fd = self._open_temp_dir(stack)
-        dst_root = self._open_target(target)
+        if self._options.write.temp_dir is not None:
+            self._temp_dir = os.path.join(self._dst, self._options.write.temp_dir)
+        temp_dir_fd = open_temp_dir(self._temp_dir, stack)
+        dst_root = open_target(target, self._options.write)
         if dst_root:
             stack.enter_context(dst_root)
+            self._manifest, self._manifest_note = open_manifest(self._options, dst_root)
+        if self._manifest:
+            stack.push(partial(self._close_manifest, self._manifest, sources))
         if self._options.preserve.hard_links:
             self._links = stack.enter_context(Later(LaterKind.LINKS))
         roots = [stack.enter_context(Root(transfer.root)) for transfer in transfers]
         removals: list[tuple[Root, Later]] = []
         new_root = target.missing
         write = self._options.write
-        spared = tuple(
-            os.path.join(self._dst, path)
-            for path in (write.temp_dir, write.backup_dir)
-            if path is not None
-        )
+        kept = filter(None, (write.temp_dir, write.backup_dir))
+        spared = tuple(os.path.join(self._dst, path) for path in kept)
         if dst_root and self._delete_policy.is_limited and len(transfers) > 1:
             self._judge_all(Sources(transfers, roots, 0, new_root, spared), dst_root)
         for index, transfer in enumerate(transfers):
@@ -252,36 +245,19 @@ class _Run:
             for root, later in waiting:
                 self._src = root.path
                 with ExitStack() as stack:
+                    settings = make_settings(self._options, self._engine, root, dst, -1)
                     rules = Rules(self._options, 1, self._identity)
-                    self._start_lanes(root, dst, rules, -1, stack)
+                    self._start_lanes(settings, rules, None, stack)
                     self._run_phase(Phase.REMOVE, later)
 
     def _open_scanner(self, sources: Sources, dst: Root | None, *, extras: bool) -> Scanner:
-        return sources.open_scanner(
-            dst, self._options, as_root=self._identity.is_root, extras=extras
-        )
+        as_root = self._identity.is_root
+        return sources.open_scanner(dst, self._options, as_root=as_root, extras=extras)
 
-    def _open_target(self, target: Target) -> Root | None:
-        """Open the destination, made where it is missing; None in a dry run that would make it."""
-        if self._dry_run and target.missing:
-            return None
-        if target.missing and self._options.write.mkpath:
-            _make_path(target.root)
-        return Root(target.root, create=target.missing)
-
-    def _open_temp_dir(self, stack: ExitStack) -> int:
-        """Open the directory of --temp-dir before anything is made; relative ones are below DST."""
-        wanted = self._options.write.temp_dir
-        if wanted is None:
-            return -1
-        self._temp_dir = os.path.join(self._dst, wanted)
-        try:
-            fd = os.open(self._temp_dir, os.O_RDONLY | os.O_DIRECTORY)
-        except OSError as error:
-            reason = describe("use the directory", self._temp_dir, error.errno or 0)
-            raise UsageError(f"--temp-dir: {reason}") from None
-        stack.callback(os.close, fd)
-        return fd
+    def _close_manifest(
+        self, manifest: RunManifest, sources: Sequence[bytes], kind: type | None, *_: object
+    ) -> None:
+        manifest.close(self._finished_report(interrupted=kind is not None), sources)
 
     # ------------------------------------------------------------ one transfer
 
@@ -294,11 +270,18 @@ class _Run:
         rules = make_rules(make_way=makes_way)
         scanner = self._open_scanner(sources, dst, extras=when == "after")
         scanner.map_acls(rules)
+        checkpoint = None
+        if self._manifest:
+            granule = find_ctime_granule_ns(scanner.src, *([dst] if dst else []))
+            checkpoint = self._manifest.checkpoint(scanner, self._identity, granule)
         with ExitStack() as stack:
             extras = stack.enter_context(Later(LaterKind.EXTRAS)) if makes_way else None
             dirs = None if self._dry_run else stack.enter_context(Later(LaterKind.DIRS))
-            if dst and (self._options.update.checksum or not self._dry_run):
-                self._start_lanes(scanner.src, dst, rules, temp_dir_fd, stack)
+            reads = checkpoint or self._options.update.checksum
+            if dst and (reads or not self._dry_run):
+                settings = make_settings(self._options, self._engine, scanner.src, dst, temp_dir_fd)
+                record = checkpoint.record if checkpoint and not self._dry_run else None
+                self._start_lanes(settings, rules, record, stack)
             if when == "before":
                 self._delete_first(sources, dst, make_rules(make_way=True))
             found = Tally()
@@ -314,6 +297,8 @@ class _Run:
                 self._engine.scan_threads,
                 self._make_pruner(sources.transfer, take_in),
             )
+            if checkpoint:
+                walk.remember(checkpoint)
             with self._timed("walk and copy"):
                 self._walk(walk)
                 self._exact = sources.are_all
@@ -437,11 +422,14 @@ class _Run:
         return Pruner(receive, is_protected)
 
     def _start_lanes(
-        self, src: Root, dst: Root, rules: Rules, temp_dir_fd: int, stack: ExitStack
+        self,
+        settings: ExecutorSettings,
+        rules: Rules,
+        record: Callable[[Unit], None] | None,
+        stack: ExitStack,
     ) -> None:
-        settings = make_settings(self._options, self._engine, src, dst, temp_dir_fd)
         settings = replace(settings, backup=make_backup(self._options.write, self._dst))
-        self._lanes = Lanes(settings, rules, self._engine.lanes, self._done)
+        self._lanes = Lanes(settings, rules, self._engine.lanes, self._done, record)
         stack.callback(self._end_lanes)
 
     def _end_lanes(self) -> None:
@@ -601,6 +589,7 @@ class _Run:
             phases=tuple(self._phases),
             engine="uring" if self._engine.ring else "sync",
             engine_note=self._engine.note,
+            manifest_note=self._manifest_note,
             lanes=self._engine.lanes,
             kept_back=self._kept_back,
             stopped=str(stopped) if stopped else "",
@@ -609,10 +598,3 @@ class _Run:
             dry_run=self._dry_run,
         )
         return self._report.finish(end)
-
-
-def _make_path(path: bytes) -> None:
-    try:
-        os.makedirs(path, exist_ok=True)
-    except OSError as error:
-        raise FileError(describe("make the destination", path, error.errno or 0)) from None

@@ -5,7 +5,11 @@ HYPOTHESIS_PROFILE in the environment selects one: `dev` is quick and the defaul
 """
 
 import os
+import shutil
+import tempfile
+from collections.abc import Iterator
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 pytest_plugins = ["tests.kit.filesystems"]
@@ -18,3 +22,19 @@ settings.register_profile("dev", SLOW_IS_FINE, max_examples=25)
 settings.register_profile("ci", SLOW_IS_FINE, max_examples=60, derandomize=True, print_blob=True)
 settings.register_profile("deep", SLOW_IS_FINE, max_examples=5000, print_blob=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def state_directory() -> Iterator[None]:
+    """Keep the manifests of all tests away from the user's, and where a barrier costs nothing."""
+    memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+    directory = tempfile.mkdtemp(prefix="arsync-test-state-", dir=memory)
+    os.chmod(directory, 0o1777)
+    before = os.environ.get("ARSYNC_STATE_DIR")
+    os.environ["ARSYNC_STATE_DIR"] = directory
+    yield
+    if before is None:
+        del os.environ["ARSYNC_STATE_DIR"]
+    else:
+        os.environ["ARSYNC_STATE_DIR"] = before
+    shutil.rmtree(directory)

@@ -12,8 +12,8 @@ from arsync.model import PageFlag
 NAMES = st.binary(min_size=1, max_size=12).filter(
     lambda name: not {0, 47} & set(name) and name not in (b".", b"..")
 )
-WIDTHS = {"type": 8, "flags": 8, "size": 64, "ino": 64, "xattr_digest": 64, "acl_digest": 64}
-LIMITS = {f"{one}time_n": 10**9 - 1 for one in "mcba"}
+WIDTHS = {"type": 8, "size": 64, "ino": 64, "xattr_digest": 64, "acl_digest": 64}
+LIMITS = {"flags": 7, **{f"{one}time_n": 10**9 - 1 for one in "mcba"}}
 
 
 def column(name: str, rows: int) -> st.SearchStrategy[tuple[int, ...]]:

@@ -19,6 +19,7 @@ from arsync.options import (
     DeletePolicy,
     EngineOptions,
     LinkPolicy,
+    ManifestPolicy,
     OutputOptions,
     OwnerPolicy,
     Preserve,
@@ -51,6 +52,7 @@ _UPDATE = tuple(UpdatePolicy.__dataclass_fields__)
 _WRITE = tuple(WritePolicy.__dataclass_fields__)
 _ENGINE = tuple(EngineOptions.__dataclass_fields__)
 _DELETE = tuple(DeletePolicy.__dataclass_fields__)
+_MANIFEST = tuple(ManifestPolicy.__dataclass_fields__)
 
 _TIMES = {"before": "before", "during": "before", "delay": "after", "after": "after"}
 """When arsync deletes for rsync's --delete-WHEN."""
@@ -199,6 +201,7 @@ class Draft:
             write=WritePolicy(**_of(_WRITE, flags)),
             delete=self._delete_policy(),
             engine=EngineOptions(**_of(_ENGINE, flags)),
+            manifest=ManifestPolicy(**_of(_MANIFEST, flags)),
             relative=bool(flags.get("relative", named)),
             one_file_system=min(self.counts.get("one_file_system", 0), 2),
             chmod=tuple(self.chmod),

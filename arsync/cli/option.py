@@ -34,6 +34,7 @@ class Topic(Enum):
     LINKS = "Symlinks that are followed or left out"
     OWNERS = "Modes and owners"
     WRITING = "How files are written"
+    MANIFEST = "What is remembered"
     ENGINE = "Engine"
     OUTPUT = "Output"
     ABOUT = "About arsync"

@@ -80,6 +80,12 @@ def _suffix(draft: Draft, value: str) -> None:
     draft.suffix = value
 
 
+def _state_dir(draft: Draft, value: str) -> None:
+    if not value:
+        raise UsageError("--state-dir: the name of the directory is empty")
+    draft.flags["state_dir"] = value
+
+
 def _fsync(_draft: Draft, value: str) -> None:
     if value not in ("", *FSYNC_POLICIES):
         raise UsageError(f"--fsync: {value!r} is not one of {', '.join(FSYNC_POLICIES)}")
@@ -375,6 +381,19 @@ WRITING: Final = (
     ),
 )
 
+MANIFEST: Final = (
+    flag("manifest", "", Topic.MANIFEST, "remember what is there; the default"),
+    Option(
+        ("state-dir",),
+        "",
+        Topic.MANIFEST,
+        "keep manifests there; else $ARSYNC_STATE_DIR",
+        apply=_state_dir,
+        value=Value.REQUIRED,
+        metavar="DIR",
+    ),
+)
+
 ENGINE: Final = (
     choice("engine", get_args(Engine), "auto, uring or sync"),
     number("cpu-count", "cpu_count", "lanes, one a core (1 to 1024)"),
@@ -510,6 +529,7 @@ OPTIONS: Final = (
     *LINKS,
     *OWNERS,
     *WRITING,
+    *MANIFEST,
     *ENGINE,
     *OUTPUT,
     *ABOUT,

@@ -18,9 +18,10 @@ from arsync.cli.fold import Folded
 from arsync.cli.messages import flush_told, say
 from arsync.cli.tellers import EventTeller, LogTeller, Teller, TextTeller
 from arsync.errors import ArsyncError, FileError, Interrupted
+from arsync.listener import Listener
 from arsync.model import Change, Problem, Progress, Report
 from arsync.stop import Stop
-from arsync.sync import Listener, sync
+from arsync.sync import sync
 
 __all__ = ["transfer"]
 

@@ -18,7 +18,14 @@ import lmdb
 from arsync.errors import ManifestError
 from arsync.manifest.environment import entries_of, starting_with, told, value_of
 from arsync.manifest.format import Place, damage, page_facts
-from arsync.manifest.records import DIRECTORY_KEY, PAGE_KEY, check_ends, id_of, unseal
+from arsync.manifest.records import (
+    DIRECTORY_KEY,
+    PAGE_KEY,
+    check_ends,
+    id_of,
+    is_whole,
+    unseal,
+)
 
 __all__ = ["FORMAT", "Contents", "Key", "Recorded", "Sizes", "check_version", "name_key"]
 
@@ -78,10 +85,29 @@ class Contents:
 
         return self._read(read)
 
+    def ids_by_key(self, keys: Sequence[bytes]) -> list[int | None]:
+        """Return the ids of directories by their keys, as `name_key` makes them."""
+        return self._read(lambda txn: [self._id_by_key(txn, key) for key in keys])
+
     def _directory_id(self, txn: lmdb.Transaction, key: Key) -> int | None:
-        raw = name_key(key)
-        stored = value_of(txn, self._databases["dirs"], raw)
-        return None if stored is None else id_of("dirs", raw, stored)
+        return self._id_by_key(txn, name_key(key))
+
+    def _id_by_key(self, txn: lmdb.Transaction, key: bytes) -> int | None:
+        stored = value_of(txn, self._databases["dirs"], key)
+        return None if stored is None else id_of("dirs", key, stored)
+
+    def next_directory(self) -> int:
+        """Return the id that the next new directory gets.
+
+        Raises: ManifestCorruptError.
+        """
+        return self._read(self._next)
+
+    def _next(self, txn: lmdb.Transaction) -> int:
+        stored = value_of(txn, self._databases["meta"], b"next directory")
+        if stored is None:
+            raise damage("the next directory's id is missing")
+        return id_of("meta", b"next directory", stored)
 
     def _children(self, txn: lmdb.Transaction, parent: int) -> Iterator[tuple[bytes, int]]:
         cursor = txn.cursor(self._databases["dirs"])
@@ -107,12 +133,39 @@ class Contents:
 
         Raises: ManifestCorruptError.
         """
+        database = self._databases["pages"]
 
         def read(txn: lmdb.Transaction) -> list[list[bytes]]:
-            return [
-                [one.data for one in self._recorded(txn, tree, directory)]
-                for directory in directories
-            ]
+            chains = []
+            for directory in directories:
+                page = value_of(txn, database, PAGE_KEY.pack(tree, directory))
+                if page is not None and is_whole(page):
+                    chains.append([page])
+                else:
+                    found = self._recorded(txn, tree, directory)
+                    chains.append([one.data for one in found])
+            return chains
+
+        return self._read(read)
+
+    def pages_between(self, tree: int, directory: int, first: bytes, last: bytes) -> list[bytes]:
+        """Return the recorded pages of a directory that may hold names from one to another."""
+        prefix = PAGE_KEY.pack(tree, directory)
+
+        def read(txn: lmdb.Transaction) -> list[bytes]:
+            cursor: Any = txn.cursor(self._databases["pages"])
+            is_there = cursor.set_range(prefix + first)
+            if not is_there or cursor.key() != prefix + first:
+                is_before = cursor.prev() if is_there else cursor.last()
+                if not is_before or not cursor.key().startswith(prefix):
+                    is_there = cursor.set_range(prefix)
+                else:
+                    is_there = True
+            found = []
+            while is_there and prefix <= cursor.key() <= prefix + last:
+                found.append(cursor.value())
+                is_there = cursor.next()
+            return found
 
         return self._read(read)
 

@@ -82,6 +82,7 @@ _KNOWN_FORMATS: Final = {"state": "B", "hash": "16s", "verified": "q"}
 _DIRECTORY: Final = 4
 _SYMLINK: Final = 10
 _TYPES: Final = frozenset({0, 1, 2, _DIRECTORY, 6, 8, _SYMLINK, 12})
+_MOST_FLAGS: Final = 7
 _NO_HASH: Final = bytes(16)
 
 _ZERO, _ONE, _EACH = range(3)
@@ -392,6 +393,8 @@ def _check_rows(page: Page, place: Place) -> None:
         raise damage("a page under the key of another one")
     if not _TYPES.issuperset(types):
         raise damage("an unknown type of entry")
+    if max(page.seen["flags"]) > _MOST_FLAGS:
+        raise damage("an entry with flags that are none")
     links = zip(page.targets, types, strict=True)
     if any(target and (kind != _SYMLINK or b"\0" in target) for target, kind in links):
         raise damage("a link target that cannot be one")

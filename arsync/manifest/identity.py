@@ -79,10 +79,9 @@ def identify(path: bytes) -> Identity:
 
     Raises: FileError.
     """
-    real = os.path.realpath(path)
-    directory_fd = _open(real)
+    directory_fd = _open(path)  # as given: what is above may be closed
     try:
-        return _identify(directory_fd, real)
+        return _identify(directory_fd, os.path.realpath(path))
     finally:
         os.close(directory_fd)
 
@@ -97,10 +96,13 @@ def identify_above(path: bytes) -> Iterator[tuple[Identity, bytes]]:
     Raises: FileError for the directory itself; the way ends where one above cannot be opened.
     """
     real = os.path.realpath(path)
-    yield identify(real), b""
+    yield identify(path), b""
     below: list[bytes] = []
     while True:
-        place = _above(real)
+        try:
+            place = _above(real)
+        except FileError:
+            return
         if place is None:
             return
         real, name = place

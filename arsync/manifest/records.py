@@ -15,6 +15,8 @@ import xxhash
 from arsync.manifest.format import damage, page_facts
 from arsync.model import PageFlag
 
+_WHOLE: Final = int(PageFlag.FIRST | PageFlag.LAST)
+
 __all__ = [
     "DIRECTORY_KEY",
     "ID",
@@ -75,6 +77,15 @@ def check_chain(firsts: Sequence[bytes], pages: Sequence[bytes]) -> None:
     last = len(pages) - 1
     for index, (first, page) in enumerate(zip(firsts, pages, strict=True)):
         check_ends(first, page, is_first=index == 0, is_last=index == last)
+
+
+def is_whole(page: bytes) -> bool:
+    """Tell whether one page is all of its directory.
+
+    Raises: ManifestCorruptError.
+    """
+    flags, _ = page_facts(page)
+    return flags & _WHOLE == _WHOLE
 
 
 def check_ends(first: bytes, page: bytes, *, is_first: bool, is_last: bool) -> None:

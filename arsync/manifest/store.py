@@ -37,7 +37,6 @@ from arsync.manifest.records import (
     PAGE_KEY,
     ROOT,
     TREE_KEY,
-    id_of,
     seal,
 )
 from arsync.manifest.walk import walk
@@ -65,14 +64,18 @@ class Group:
         moves: directories, from where to where.
         removals: directories that are gone: their pages in every tree and their chunks. What is
             below them is not looked at.
+        directories: new ones, by their keys as `name_key` makes them; ids from `next_directory` on.
         pages: for a tree and a directory all its pages, each with the first name of its key.
+        beginnings: for a tree and a directory only the page that begins it.
         chunks: for a file the hashes of its chunks, b"" to forget them.
         runs: lines of the history.
     """
 
     moves: list[tuple[Key, Key]] = field(default_factory=list)
     removals: list[Key] = field(default_factory=list)
+    directories: list[tuple[bytes, int]] = field(default_factory=list)
     pages: list[tuple[int, int, Sequence[tuple[bytes, bytes]]]] = field(default_factory=list)
+    beginnings: list[tuple[int, int, bytes]] = field(default_factory=list)
     chunks: list[tuple[Key, bytes]] = field(default_factory=list)
     runs: list[dict[str, Any]] = field(default_factory=list)
 
@@ -168,7 +171,7 @@ class Store(Contents):
                 if known is None:
                     known = next_id
                     next_id += 1
-                    self._put_directory(txn, key, known)
+                    self._put_directory(txn, name_key(key), known)
                 ids.append(known)
             self._put_next(txn, next_id)
             return ids
@@ -177,15 +180,8 @@ class Store(Contents):
         known = [one for one in found if one is not None]
         return known if len(known) == len(keys) else self._write(write)
 
-    def _put_directory(self, txn: lmdb.Transaction, key: Key, directory: int) -> None:
-        raw = name_key(key)
+    def _put_directory(self, txn: lmdb.Transaction, raw: bytes, directory: int) -> None:
         txn.put(raw, seal("dirs", raw, ID.pack(directory)), db=self._databases["dirs"])
-
-    def _next(self, txn: lmdb.Transaction) -> int:
-        stored = value_of(txn, self._databases["meta"], b"next directory")
-        if stored is None:
-            raise damage("the next directory's id is missing")
-        return id_of("meta", b"next directory", stored)
 
     def _put_next(self, txn: lmdb.Transaction, directory: int) -> None:
         value = seal("meta", b"next directory", ID.pack(directory))
@@ -227,12 +223,18 @@ class Store(Contents):
             self._move(txn, old, new)
         for key in group.removals:
             self._remove(txn, key)
+        for raw, directory in group.directories:
+            self._put_directory(txn, raw, directory)
+        if group.directories:
+            self._put_next(txn, max(self._next(txn), 1 + max(id_ for _, id_ in group.directories)))
         pages = self._databases["pages"]
         for tree, directory, records in group.pages:
             prefix = PAGE_KEY.pack(tree, directory)
             _delete_all(txn, pages, prefix)
             for first, data in records:
                 txn.put(prefix + first, data, db=pages)
+        for tree, directory, data in group.beginnings:
+            txn.put(PAGE_KEY.pack(tree, directory), data, db=pages)
         for key, hashes in group.chunks:
             if hashes:
                 txn.put(name_key(key), hashes, db=self._databases["chunks"])
@@ -246,7 +248,7 @@ class Store(Contents):
         if directory is None:
             raise InternalError(f"a directory that is not recorded is moved: {old} to {new}")
         txn.delete(name_key(old), db=self._databases["dirs"])
-        self._put_directory(txn, new, directory)
+        self._put_directory(txn, name_key(new), directory)
 
     def _remove(self, txn: lmdb.Transaction, key: Key) -> None:
         directory = self._directory_id(txn, key)

@@ -29,7 +29,7 @@ _PAGE: Final = Struct("<8IQ")
 _ROW: Final = Struct("<IHBBIII4xQ8xq24xI20xII16x")
 """Name, type, flags, mode, owner, size, mtime and link target of `struct ar_row`."""
 
-_PAIR: Final = Struct("<QQIIII3I4BIIQ16s")
+_PAIR: Final = Struct("<QQIIII24x3I4BIIQ16s")
 """All of `struct ar_pair`, its own change included."""
 
 _CHANGE: Final = Struct("<3I4BIIQ16s")
@@ -38,6 +38,7 @@ _PROBLEM: Final = Struct("<IIHBBi")
 _ROWS_OFFSET: Final = _PAGE.size + _ROW.size
 
 _DT_DIR: Final = 4
+_WHOLE: Final = lib.AR_PAGE_FIRST | lib.AR_PAGE_LAST
 
 
 class _Facts(NamedTuple):
@@ -216,6 +217,32 @@ class Batch:
         """Return the path of one of the directories, where a link's component ends in NUL."""
         page = self._src_page(pair)
         return bytes(ffi.buffer(ffi.cast("char *", page) + page.path_off, page.path_len))
+
+    def directories(self) -> list[int]:
+        """Return the manifest's ids of the directories, one a pair; 0 for one that has none."""
+        return [int(self.raw.pairs[pair].directory) for pair in range(self.raw.pair_count)]
+
+    def parts(self) -> dict[int, tuple[bytes, bytes]]:
+        """Return the pairs that are not all of their directory, with their first and last name."""
+        found = {}
+        for index in range(self.raw.pair_count):
+            page = self._src_page(index)
+            if self.raw.pairs[index].flags & lib.AR_PAIR_EXTRA:
+                continue
+            if page.flags & _WHOLE != _WHOLE:
+                whole = _Page.at(bytes(ffi.buffer(page, page.bytes)), 0)
+                last = whole.row_count - 1
+                found[index] = (whole.name(0), whole.name(last)) if last >= 0 else (b"", b"")
+        return found
+
+    def source_pairs(self, first: int) -> int:
+        """Count the pairs from one on that hold names of the source."""
+        pairs = range(first, self.raw.pair_count)
+        return sum(not self.raw.pairs[pair].flags & lib.AR_PAIR_EXTRA for pair in pairs)
+
+    def ends_directory(self, pair: int) -> bool:
+        """Tell whether a pair is the last page of its directory."""
+        return bool(self._src_page(pair).flags & lib.AR_PAGE_LAST)
 
     @property
     def pair_count(self) -> int:

@@ -65,6 +65,14 @@ class Root:
         Source: sync(2), syncfs(2).
         """
         os.sync()
+        self.sync_filesystem()
+
+    def sync_filesystem(self) -> None:
+        """Wait until everything written to the root's own filesystem is on its disk.
+
+        Raises: FileError where the disk could not take it.
+        Source: syncfs(2).
+        """
         result = lib.ar_root_sync(self.raw)
         if result:
             raise FileError(describe("write everything back to", self.path, -result))
@@ -107,7 +115,7 @@ class Scanner:
         self._rules: Rules | None = None  # C reads them as long as it scans
         out = ffi.new("ar_scan **")
         _check(lib.ar_scan_open(src.raw, dst.raw if dst else ffi.NULL, flags, out))
-        self._raw: CData = ffi.gc(out[0], lib.ar_scan_close)
+        self.raw: CData = ffi.gc(out[0], lib.ar_scan_close)
         self._selection: Selection | None = None
 
     def select(self, filters: Filters, *, whole: bool) -> None:
@@ -119,14 +127,14 @@ class Scanner:
         """
         if filters:
             dst_fd = self.dst.fd if self.dst else -1
-            self._selection = Selection(self._raw, filters, self.src.path, self.src.fd, dst_fd)
+            self._selection = Selection(self.raw, filters, self.src.path, self.src.fd, dst_fd)
             if whole:
                 self._selection.enter_root()
 
     def map_acls(self, rules: Rules) -> None:
         """Compare source ACLs as the rules map their ids; to be said before the first scan."""
         self._rules = rules
-        lib.ar_scan_map_acls(self._raw, rules.raw)
+        lib.ar_scan_map_acls(self.raw, rules.raw)
 
     def add_earlier(self, root: Root, paths: frozenset[bytes] | None, *, gives_root: bool) -> None:
         """Say what was copied to the same destination before: its entries count, not this one's.
@@ -139,7 +147,7 @@ class Scanner:
         Raises: OutOfMemoryError.
         """
         joined = b"".join(path + b"\0" for path in paths or ())
-        _check(lib.ar_scan_earlier(self._raw, root.raw, joined, len(joined), gives_root))
+        _check(lib.ar_scan_earlier(self.raw, root.raw, joined, len(joined), gives_root))
 
     def add_further(self, root: Root, paths: frozenset[bytes] | None) -> None:
         """Say what will be copied to the same destination after this one: that is no extra.
@@ -147,7 +155,7 @@ class Scanner:
         Args, Raises: as for `add_earlier`.
         """
         joined = b"".join(path + b"\0" for path in paths or ())
-        _check(lib.ar_scan_further(self._raw, root.raw, joined, len(joined)))
+        _check(lib.ar_scan_further(self.raw, root.raw, joined, len(joined)))
 
     def spare(self, path: bytes) -> None:
         """Take a directory for no extra, also when it is made after the walk began.
@@ -156,7 +164,7 @@ class Scanner:
             path: below the destination's root.
         Raises: OutOfMemoryError.
         """
-        _check(lib.ar_scan_spare(self._raw, path, len(path)))
+        _check(lib.ar_scan_spare(self.raw, path, len(path)))
 
     def scan_root(self, batch: Batch) -> GiantDirectory | None:
         """Scan the root directory itself.
@@ -165,7 +173,7 @@ class Scanner:
         Raises: OutOfDescriptors, OutOfMemoryError.
         """
         more = ffi.new("ar_dir **")
-        _check(lib.ar_scan_root(self._raw, batch.raw, more))
+        _check(lib.ar_scan_root(self.raw, batch.raw, more))
         return _giant(more)
 
     def scan_names(  # noqa: PLR0913 (what a start says has as many parts)
@@ -194,7 +202,7 @@ class Scanner:
         flags |= lib.AR_PAIR_IMPLIED if implied else 0
         _check(
             lib.ar_scan_names(
-                self._raw, path, len(path), joined, len(joined), target, flags, batch.raw
+                self.raw, path, len(path), joined, len(joined), target, flags, batch.raw
             )
         )
 
@@ -209,7 +217,7 @@ class Scanner:
         flags = lib.AR_PAIR_FOLLOW | (lib.AR_PAIR_IMPLIED if implied else 0)
         _check(
             lib.ar_scan_names(
-                self._raw, path, len(path), name, len(name), ffi.NULL, flags, batch.raw
+                self.raw, path, len(path), name, len(name), ffi.NULL, flags, batch.raw
             )
         )
 
@@ -225,7 +233,7 @@ class Scanner:
         """
         more = ffi.new("ar_dir **")
         while True:
-            done = int(lib.ar_scan_children(self._raw, parent.raw, first, count, batch.raw, more))
+            done = int(lib.ar_scan_children(self.raw, parent.raw, first, count, batch.raw, more))
             _check(min(done, 0))
             if done < count and self._selection and parent.asks_for_filter(first + done):
                 path, inherited = parent.child_place(first + done)
@@ -241,7 +249,7 @@ class Scanner:
         Returns: True when another one follows.
         Raises: OutOfDescriptors, OutOfMemoryError.
         """
-        result = lib.ar_scan_more(self._raw, giant.raw, batch.raw)
+        result = lib.ar_scan_more(self.raw, giant.raw, batch.raw)
         _check(min(int(result), 0))
         return bool(result)
 

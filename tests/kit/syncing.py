@@ -15,9 +15,9 @@ import xxhash
 
 from arsync import sync
 from arsync.errors import ArsyncError
+from arsync.listener import Listener
 from arsync.model import Change, ChangeFlag, Op, Problem, ProblemKind, Report
 from arsync.options import ARCHIVE, EngineOptions, Preserve, SyncOptions, UpdatePolicy, WritePolicy
-from arsync.sync import Listener
 from arsync.uring.faults import passes, paused_at
 
 CHUNK = 4 << 20

@@ -26,6 +26,7 @@ ORDER = (
     "consequences",
     "options",
     "stop",
+    "listener",
     # L1
     "mounts",
     "uring",
@@ -36,10 +37,12 @@ ORDER = (
     "scan",
     "filelist",
     "roots",
+    "destination",
     "sources",
     "doctor",
     "settings",
     "plan",
+    "recorder",
     "checkpoint",
     # L3
     "execute",
@@ -50,6 +53,7 @@ ORDER = (
     "refusal",
     "deletion",
     "progress",
+    "consequences",
     "report",
     "events",
     "inventory",

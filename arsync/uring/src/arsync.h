@@ -170,6 +170,9 @@ struct ar_change {
 #define AR_PAIR_EXTRA 1024	/* the destination page holds extras, the source page is a path */
 #define AR_PAIR_KEPT 2048	/* of EXTRA: something else in the directory stays */
 #define AR_PAIR_REMOVE 8192	/* names to be removed from the source */
+#define AR_PAIR_CONVERGED 65536	/* both sides are as recorded, and were found equal then */
+#define AR_PAIR_SOME 262144	/* only names that were asked for, whoever owns the directory */
+#define AR_PAIR_SAME_DST 131072	/* the destination's side is as recorded */
 
 struct ar_pair {		/* one directory, or one page of it, on both sides */
 	uint64_t src_page;	/* offset in batch->src */
@@ -178,7 +181,34 @@ struct ar_pair {		/* one directory, or one page of it, on both sides */
 	uint32_t change_count;
 	uint32_t flags;		/* AR_PAIR_* */
 	uint32_t filter;	/* of the rules in force in it, as ar_scan_filter gave it */
+	uint64_t directory;	/* id in the manifest, 0: it is not recorded */
+	uint64_t dst_sum;	/* with SAME_DST: the record's checksum */
+	uint64_t memory;	/* of its source rows, from here in batch->memory; or AR_NO_PAGE */
 	struct ar_change self;	/* kind 0: nothing to do for the directory itself */
+};
+
+#define AR_KNOWN_HASHED 1	/* the hash is of the content that the row's stat describes */
+#define AR_KNOWN_RACY 2		/* changed within the clock's granule before it was looked at */
+#define AR_KNOWN_DIRTY 4	/* an update in place may have ended half-way */
+#define AR_KNOWN_UNSTABLE 8	/* changed while it was read */
+#define AR_KNOWN_VOLATILE 16	/* recorded before it was durable */
+#define AR_KNOWN_CHUNKED 32	/* the hashes of its chunks are recorded, too */
+
+struct ar_known {		/* what a scan cannot see of a row */
+	uint8_t hash[16];	/* XXH3-128, canonical byte order */
+	int64_t verified;	/* seconds since 1970, 0: never */
+	uint8_t state;		/* AR_KNOWN_* */
+	uint8_t reserved[7];
+};
+
+#define AR_MEMORY_RECORDED 1	/* a regular file, its size and mtime as recorded */
+#define AR_MEMORY_CTIME 2	/* but not its ctime */
+#define AR_MEMORY_INODE 4	/* it is another inode */
+
+struct ar_memory {		/* what the manifest knows of a source row, on both sides */
+	struct ar_known known[2];
+	uint8_t state[2];	/* AR_MEMORY_*, 0: nothing */
+	uint8_t reserved[6];
 };
 
 #define AR_CHILD_DST_DIR 1	/* the destination has a directory of this name */
@@ -272,6 +302,8 @@ struct ar_batch {
 	struct ar_change *changes;
 	struct ar_child *children;
 	struct ar_problem *problems;
+	struct ar_memory *memory;	/* one a source row of each pair that is not CONVERGED */
+	uint64_t memory_count, memory_room;	/* room in bytes */
 	uint64_t src_bytes, src_room;
 	uint64_t dst_bytes, dst_room;
 	uint64_t aux_bytes, aux_room;
@@ -281,6 +313,7 @@ struct ar_batch {
 	uint32_t problem_count, problem_room;
 	uint32_t big_count;		/* changes that ar_lane_run left as AR_STATE_BIG */
 	uint32_t blocking_count;	/* children that are AR_CHILD_BLOCKING */
+	int64_t scanned_ns;		/* when the first of its directories was, since 1970 */
 	ar_root *src_root;		/* set by whoever fills the batch */
 	ar_root *dst_root;
 	struct ar_tally tally;		/* of the scan and the diff of this batch */
@@ -662,13 +695,6 @@ void ar_fault_resume(void);
 #define AR_RECORD_CONVERGED 4
 #define AR_RECORD_MOST_BYTES 33554432	/* of one record */
 
-struct ar_known {		/* what a scan cannot see of a row */
-	uint8_t hash[16];	/* XXH3-128, canonical byte order */
-	int64_t verified;	/* seconds since 1970, 0: never */
-	uint8_t state;		/* HASHED 1, RACY 2, DIRTY 4, UNSTABLE 8, VOLATILE 16, CHUNKED 32 */
-	uint8_t reserved[7];
-};
-
 struct ar_recorded {		/* a page and the bytes that the manifest has of it */
 	uint64_t page;		/* offset in the batch's pages of its side */
 	const uint8_t *bytes;
@@ -698,6 +724,52 @@ int ar_records_check(struct ar_recorded *records, uint32_t count);
 /* the same, and makes pages of them at the end of a side; known is filled unless NULL
    and must have room for 1025 rows */
 int ar_records_unpack(struct ar_recorded *records, uint32_t count, struct ar_batch *out, int side);
+
+struct ar_chains {		/* records of the directories of a batch's pairs, in their order */
+	const uint8_t *bytes;	/* back to back */
+	const uint64_t *lens;	/* of each record */
+	const uint32_t *counts;	/* of each pair's records */
+	uint32_t tree;
+	uint32_t reserved;
+};
+
+/* the manifest's keys (parent's id, big-endian, and name) of the children from first on that
+   the source has, each after its length (u32), at the end of out->aux */
+int ar_child_keys(const struct ar_batch *parent, uint32_t first, uint32_t count,
+		  struct ar_batch *out);
+/* sides 0 and 1: fills in what is known of a scanned batch before it is compared.
+   -EBADMSG: a record is damaged */
+int ar_recall(struct ar_batch *batch, const struct ar_chains *sides, uint64_t equality);
+
+struct ar_kept {		/* a page for the manifest; offsets are in out->aux */
+	uint64_t directory;
+	uint32_t tree;
+	uint32_t flags;		/* AR_RECORD_*; CONVERGED: it is recorded like this already */
+	uint32_t key, key_len;	/* its first name, "" with FIRST */
+	uint32_t data, data_len;	/* 0: no row is left of it */
+};
+
+struct ar_keeping {		/* how rows are recorded */
+	uint32_t tree;		/* of the source */
+	uint32_t reserved;
+	uint64_t equality;
+	int64_t now;		/* for what was hashed now, in seconds since 1970 */
+	int64_t granule_ns;	/* of ctimes; 0: no two changes have the same */
+};
+
+/*
+ * Pages of what an executed batch left behind, two a directory at most: entries that
+ * changed are looked at again.  Room for twice pair_count; returns how many.
+ */
+int ar_settle(ar_scan *scan, const struct ar_batch *batch, const struct ar_keeping *keeping,
+	      struct ar_batch *out, struct ar_kept *kept);
+/*
+ * The same for directories that are complete: a batch of AR_LATER_DIRS, with what was
+ * recorded of each.  Looks again at the directory itself, at its directories and at what
+ * has several names.  Room for as many as there are records.
+ */
+int ar_refresh(ar_scan *scan, const struct ar_batch *batch, const struct ar_chains *sides,
+	       const struct ar_keeping *keeping, struct ar_batch *out, struct ar_kept *kept);
 
 /* ------------------------------------------------------------------- probe */
 

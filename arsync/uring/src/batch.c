@@ -42,7 +42,10 @@ void ar_batch_clear(struct ar_batch *batch)
 	batch->children = give_back(batch->children, &batch->child_room, sizeof(*batch->children));
 	batch->problems = give_back(batch->problems, &batch->problem_room,
 				    sizeof(*batch->problems));
+	batch->memory = (void *)give_back_bytes((void *)batch->memory, &batch->memory_room);
 	batch->src_bytes = batch->dst_bytes = batch->aux_bytes = 0;
+	batch->memory_count = 0;
+	batch->scanned_ns = 0;
 	batch->pair_count = batch->change_count = 0;
 	batch->child_count = batch->problem_count = 0;
 	batch->blocking_count = 0;
@@ -61,6 +64,7 @@ void ar_batch_free(struct ar_batch *batch)
 	free(batch->changes);
 	free(batch->children);
 	free(batch->problems);
+	free(batch->memory);
 	free(batch);
 }
 
@@ -144,6 +148,20 @@ uint8_t *ar_batch_reserve(struct ar_batch *batch, int side, size_t bytes)
 	if (side)
 		return reserve(&batch->dst, batch->dst_bytes, &batch->dst_room, bytes);
 	return reserve(&batch->src, batch->src_bytes, &batch->src_room, bytes);
+}
+
+struct ar_memory *ar_batch_add_memory(struct ar_batch *batch, uint32_t rows)
+{
+	const size_t size = rows * sizeof(*batch->memory);
+	uint8_t *bytes = (uint8_t *)batch->memory;
+	uint8_t *added = reserve(&bytes, batch->memory_count * sizeof(*batch->memory),
+				 &batch->memory_room, size);
+
+	if (!added)
+		return NULL;
+	batch->memory = (struct ar_memory *)bytes;
+	batch->memory_count += rows;
+	return memset(added, 0, size);
 }
 
 uint32_t ar_batch_add_aux(struct ar_batch *batch, const char *bytes, size_t len)

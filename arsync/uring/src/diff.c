@@ -48,6 +48,19 @@ uint32_t ar_page_find(const struct ar_page *page, const char *name, size_t len)
 	return AR_NONE;
 }
 
+const struct ar_row *ar_row_from(const struct ar_page *page, uint32_t *at, const char *name,
+				 size_t len)
+{
+	for (; page && *at < page->row_count; (*at)++) {
+		const struct ar_row *row = &ar_rows(page)[*at];
+		int order = ar_name_compare(ar_row_name(page, row), row->name_len, name, len);
+
+		if (order >= 0)
+			return order ? NULL : row;
+	}
+	return NULL;
+}
+
 /* ------------------------------------------------------- what two rows differ in */
 
 /* rounded down, also before 1970; a time of 64 bits of seconds needs more in ns */
@@ -379,6 +392,24 @@ static int diff_rows(const struct diff *d)
 	return 0;
 }
 
+/* of a directory that has converged: what is below it may have changed all the same */
+static int diff_converged(const struct diff *d)
+{
+	uint32_t at = 0;
+
+	for (uint32_t i = 0; i < d->src->row_count; i++) {
+		const struct ar_row *row = &ar_rows(d->src)[i];
+
+		if (row->type != DT_DIR)
+			continue;
+		int err = add_child(d, i, ar_row_from(d->dst, &at, ar_row_name(d->src, row),
+						      row->name_len));
+		if (err)
+			return err;
+	}
+	return 0;
+}
+
 /* ------------------------------------------------------------- the directory itself */
 
 static uint32_t self_why(const struct diff *d, const struct ar_pair *pair)
@@ -454,8 +485,13 @@ int ar_diff(struct ar_batch *batch, const struct ar_rules *rules)
 		};
 		pair->change_first = batch->change_count;
 		pair->change_count = 0;
-		diff_self(&d, pair);
-		int err = pair->flags & AR_PAIR_EXTRA ? diff_extras(&d) : diff_rows(&d);
+		int err = 0;
+		if (pair->flags & AR_PAIR_CONVERGED) {
+			err = diff_converged(&d);
+		} else {
+			diff_self(&d, pair);
+			err = pair->flags & AR_PAIR_EXTRA ? diff_extras(&d) : diff_rows(&d);
+		}
 		if (err)
 			return err;
 	}

@@ -129,6 +129,13 @@ static int self_digest(struct scan_call *call, struct ar_dir *dir, int which)
 	return ar_row_digest(call, &side->self, which, side->fd, ".", AR_NONE);
 }
 
+int ar_dir_identify(struct scan_call *call, struct ar_dir *dir, int side)
+{
+	int err = identify_side(call, &dir->side[side]);
+
+	return err ? err : self_digest(call, dir, side);
+}
+
 /* ------------------------------------------------------------------ source */
 
 /* the pair only names the problem: nothing of the directory is known */

@@ -97,6 +97,14 @@ static inline struct ar_row *ar_rows(const struct ar_page *page)
 	return (struct ar_row *)(page + 1);
 }
 
+/* whether the page is all of its directory */
+static inline bool ar_is_whole(const struct ar_page *page)
+{
+	const uint32_t both = AR_PAGE_FIRST | AR_PAGE_LAST;
+
+	return (page->flags & both) == both;
+}
+
 /*
  * The directory's path below the destination root.  It differs from the source
  * page's where links are followed on one side (-L, -k, -K); such a pair has a
@@ -144,6 +152,8 @@ int ar_batch_add_problem(struct ar_batch *batch, uint32_t pair, uint32_t row, in
 			 int op, int err);
 /* makes room for bytes more at the end of src (side 0) or dst (1), not yet counted */
 uint8_t *ar_batch_reserve(struct ar_batch *batch, int side, size_t bytes);
+/* the zeroed memory of so many rows more, NULL without memory */
+struct ar_memory *ar_batch_add_memory(struct ar_batch *batch, uint32_t rows);
 /* appends len bytes and a NUL to aux; offset or AR_NONE */
 uint32_t ar_batch_add_aux(struct ar_batch *batch, const char *bytes, size_t len);
 
@@ -170,6 +180,12 @@ bool ar_same_kind(uint8_t src_type, uint8_t dst_type);
  */
 int ar_compare_mtimes(const struct ar_rules *rules, int64_t a_s, uint32_t a_n, int64_t b_s,
 		      uint32_t b_n);
+/*
+ * The row of a name, NULL for none, where the names that are asked for rise: *at is
+ * how far it has come.  page may be NULL.
+ */
+const struct ar_row *ar_row_from(const struct ar_page *page, uint32_t *at, const char *name,
+				 size_t len);
 /* index of the row with this name, AR_NONE if there is none; page may be NULL */
 uint32_t ar_page_find(const struct ar_page *page, const char *name, size_t len);
 

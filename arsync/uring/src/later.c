@@ -45,6 +45,7 @@ int ar_later_folder(struct ar_later *later, const struct ar_batch *batch,
 	const struct ar_page *src = ar_src_page(batch, pair);
 	const struct ar_page *dst = ar_dst_page(batch, pair);
 	struct folder_record folder = {
+		.directory = pair->directory,
 		.flags = pair->flags,
 		.why = pair->self.why,
 		.src_bytes = bare_bytes(src),
@@ -120,6 +121,7 @@ static int add_finish(struct ar_batch *out, const struct folder_record *folder)
 	/* it was made meanwhile if it was new: only self.why still says so */
 	pair->flags = (folder->flags & AR_PAIR_ROOT) | AR_PAIR_FINISH;
 	pair->dst_page = AR_NO_PAGE;
+	pair->directory = folder->directory;
 	pair->self.kind = AR_CHANGE_DIR;
 	pair->self.why = folder->why;
 	pair->self.src_row = AR_NONE;

@@ -36,6 +36,7 @@ enum { RECORD_LEADER = 1, RECORD_FOLDER, RECORD_FOLLOWER, RECORD_EXTRAS };
 
 struct folder_record {
 	struct ar_record head;
+	uint64_t directory;	/* id in the manifest */
 	uint32_t flags;		/* AR_PAIR_* */
 	uint32_t why;		/* of the directory itself */
 	uint32_t src_bytes;	/* of the bare page */

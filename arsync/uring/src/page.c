@@ -110,7 +110,7 @@ int ar_page_close(struct ar_writer *w, const struct ar_side *side, const char *a
 
 /* ----------------------------------------------------------------- source */
 
-static int read_link(struct ar_writer *w, int fd, const char *name, struct ar_row *row)
+int ar_page_read_link(struct ar_writer *w, int fd, const char *name, struct ar_row *row)
 {
 	for (size_t room = LINK_BYTES;; room *= 2) {
 		uint8_t *at = make_room(w, room);
@@ -170,7 +170,7 @@ static int source_link(struct scan_call *call, struct ar_dir *dir, struct ar_wri
 		.follow_dirs = dir->pair_flags & AR_PAIR_FOLLOW,
 	};
 	const size_t before = w->used;
-	int err = read_link(w, place.fd, name, row);
+	int err = ar_page_read_link(w, place.fd, name, row);
 
 	if (err)
 		return spoil(call, row, w->rows, missing_kind(dir, err), AR_OP_READLINK, err);
@@ -254,8 +254,9 @@ static int source_row(struct scan_call *call, struct ar_dir *dir, struct ar_writ
 			return err;
 	}
 	if (!(row.flags & AR_ROW_BAD)) {
-		/* a directory's own are in its page: here, ctime says that they moved */
-		if (row.type != DT_DIR)
+		if (row.type == DT_DIR)
+			ar_row_bare(&row);
+		else
 			err = ar_row_digest(call, &row, SRC, dir->side[SRC].fd, src_name, w->rows);
 		count_row(&call->out->tally, &row);
 	}
@@ -356,11 +357,13 @@ static int dest_row(struct scan_call *call, struct ar_side *side, struct ar_writ
 	row.flags |= err ? AR_ROW_FOLLOWED : 0;
 	err = 0;
 	if (S_ISLNK(stx.stx_mode))
-		err = read_link(w, side->fd, name, &row);
+		err = ar_page_read_link(w, side->fd, name, &row);
 	if (err == -ENOMEM)
 		return err;
 	ar_row_fill(&row, &stx, side->dev, call->scan->flags);
-	if (row.type != DT_DIR)
+	if (row.type == DT_DIR)
+		ar_row_bare(&row);
+	else
 		err = ar_row_digest(call, &row, DST, side->fd, name, src_index);
 	ar_page_add(w, &row);
 	return err;

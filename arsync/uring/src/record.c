@@ -17,11 +17,12 @@ _Static_assert(sizeof(struct ar_known) == 32, "no padding in what is known");
 _Static_assert(offsetof(struct ar_page, self) + sizeof(struct ar_row) == sizeof(struct ar_page),
 	       "a page's own row stands before its rows");
 
-#define SEEN(field) { offsetof(struct ar_row, field), sizeof(((struct ar_row *)0)->field) }
-#define KNOWN(field) { offsetof(struct ar_known, field), sizeof(((struct ar_known *)0)->field) }
+#define SEEN(field) { offsetof(struct ar_row, field), sizeof(((struct ar_row *)0)->field), -1 }
+#define SEEN_FLAGS { offsetof(struct ar_row, flags), 1, AR_RECORD_ROW_FLAGS }
+#define KNOWN(field) { offsetof(struct ar_known, field), sizeof(((struct ar_known *)0)->field), -1 }
 
 const struct ar_column ar_seen_columns[AR_SEEN_COLUMNS] = {
-	SEEN(name_len), SEEN(type), SEEN(flags), SEEN(mode), SEEN(uid), SEEN(gid), SEEN(nlink),
+	SEEN(name_len), SEEN(type), SEEN_FLAGS, SEEN(mode), SEEN(uid), SEEN(gid), SEEN(nlink),
 	SEEN(size), SEEN(ino), SEEN(mtime_s), SEEN(ctime_s), SEEN(btime_s), SEEN(atime_s),
 	SEEN(mtime_n), SEEN(ctime_n), SEEN(btime_n), SEEN(atime_n), SEEN(rdev_major),
 	SEEN(rdev_minor), SEEN(link_len), SEEN(xattr_digest), SEEN(acl_digest),
@@ -58,15 +59,18 @@ static struct rows rows_of(const struct ar_page *page)
 
 /* copies a column's values together; returns whether they differ, in *any whether one is not 0 */
 #define GATHER(type)                                                                    \
-	static bool gather_##type(const struct rows *rows, size_t offset, uint8_t *out, \
-				  bool *any)                                            \
+	static bool gather_##type(const struct rows *rows, const struct ar_column *col, \
+				  uint8_t *out, bool *any)                              \
 	{                                                                               \
-		const uint8_t *from = rows->first + offset;                             \
+		const uint8_t *from = rows->first + col->offset;                        \
+		const type mask = (type)(__int128)col->mask;                            \
 		type first, value, differ = 0;                                          \
 									                \
 		memcpy(&first, from, sizeof(first));                                    \
+		first &= mask;                                                          \
 		for (uint32_t i = 0; i < rows->count; i++, from += rows->stride) {      \
 			memcpy(&value, from, sizeof(value));                            \
+			value &= mask;                                                  \
 			memcpy(out + i * sizeof(value), &value, sizeof(value));         \
 			differ |= value ^ first;                                        \
 		}                                                                       \
@@ -87,15 +91,15 @@ static bool gather(const struct rows *rows, const struct ar_column *column, uint
 {
 	switch (column->width) {
 	case 1:
-		return gather_uint8_t(rows, column->offset, out, any);
+		return gather_uint8_t(rows, column, out, any);
 	case 2:
-		return gather_uint16_t(rows, column->offset, out, any);
+		return gather_uint16_t(rows, column, out, any);
 	case 4:
-		return gather_uint32_t(rows, column->offset, out, any);
+		return gather_uint32_t(rows, column, out, any);
 	case 8:
-		return gather_uint64_t(rows, column->offset, out, any);
+		return gather_uint64_t(rows, column, out, any);
 	default:
-		return gather_uint128_t(rows, column->offset, out, any);
+		return gather_uint128_t(rows, column, out, any);
 	}
 }
 

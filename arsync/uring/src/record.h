@@ -15,12 +15,15 @@
 #define AR_SEEN_COLUMNS 22
 #define AR_KNOWN_COLUMNS 3
 #define AR_STATE_BITS 63
+/* how many blocks a file has is nobody's doing: writing back and compression move it */
+#define AR_RECORD_ROW_FLAGS (AR_ROW_MOUNT | AR_ROW_FOLLOWED | AR_ROW_BAD)
 
 enum { FORM_ZERO, FORM_ONE, FORM_EACH };	/* of a column, as its table says */
 
 struct ar_column {
 	uint32_t offset;	/* in its row */
 	uint32_t width;
+	int64_t mask;		/* of the bits that are recorded */
 };
 
 struct ar_record_head {		/* the bytes that every record begins with */

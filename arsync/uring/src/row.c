@@ -51,6 +51,20 @@ void ar_row_fill(struct ar_row *row, const struct statx *stx, uint64_t dev, uint
 		row->flags |= AR_ROW_MOUNT;
 }
 
+void ar_row_bare(struct ar_row *row)
+{
+	*row = (struct ar_row){
+		.name_off = row->name_off,
+		.name_len = row->name_len,
+		.type = row->type,
+		.flags = row->flags,
+		.mode = row->mode & S_IFMT,
+		.ino = row->ino,
+		.btime_s = row->btime_s,
+		.btime_n = row->btime_n,
+	};
+}
+
 int ar_row_digest(struct scan_call *call, struct ar_row *row, int side, int fd, const char *name,
 		  uint32_t index)
 {

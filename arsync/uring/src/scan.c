@@ -79,11 +79,17 @@ static void forget_fds(struct ar_dir *dir)
 	dir->side[SRC].fd = dir->side[DST].fd = -1;
 }
 
-static int begin(struct scan_call *call, struct ar_scan *scan, struct ar_batch *out)
+int ar_scan_begin(struct scan_call *call, struct ar_scan *scan, struct ar_batch *out)
 {
+	struct timespec now;
+
 	memset(call, 0, sizeof(*call));
 	call->scan = scan;
 	call->out = out;
+	if (!out->scanned_ns) {
+		clock_gettime(CLOCK_REALTIME_COARSE, &now);
+		out->scanned_ns = now.tv_sec * 1000000000L + now.tv_nsec;
+	}
 	out->src_root = scan->src;
 	out->dst_root = scan->dst;
 	pthread_mutex_lock(&scan->lock);
@@ -100,7 +106,7 @@ static int begin(struct scan_call *call, struct ar_scan *scan, struct ar_batch *
 	return 0;
 }
 
-static void end(struct scan_call *call)
+void ar_scan_end(struct scan_call *call)
 {
 	struct ar_scratch *scratch = call->scratch;
 
@@ -308,13 +314,13 @@ int ar_scan_root(ar_scan *scan, struct ar_batch *out, ar_dir **more)
 	int err;
 
 	*more = NULL;
-	err = begin(&call, scan, out);
+	err = ar_scan_begin(&call, scan, out);
 	if (err)
 		return err;
 	err = set_paths(&call, "", 0, "", 0);
 	if (!err)
 		err = scan_directory(&call, &task, more);
-	end(&call);
+	ar_scan_end(&call);
 	return err;
 }
 
@@ -351,14 +357,14 @@ int ar_scan_names(ar_scan *scan, const char *path, size_t path_len, const char *
 		  size_t names_len, const char *alias, uint32_t pair_flags, struct ar_batch *out)
 {
 	const struct task task = {
-		.pair_flags = pair_flags | AR_PAIR_NAMED,
+		.pair_flags = pair_flags | AR_PAIR_NAMED | AR_PAIR_SOME,
 		.has_dst = true,
 		.knows_filter = true,
 	};
 	struct scan_call call;
 	char *src_name = NULL;
 
-	int err = begin(&call, scan, out);
+	int err = ar_scan_begin(&call, scan, out);
 	if (err)
 		return err;
 	struct ar_dir *dir = &call.scratch->dir;
@@ -382,7 +388,7 @@ int ar_scan_names(ar_scan *scan, const char *path, size_t path_len, const char *
 	/* other names are made in it by other calls, so it is finished in any case */
 	if (!err && pair_flags & AR_PAIR_ROOT)
 		out->pairs[first].flags ^= AR_PAIR_NAMED | AR_PAIR_TOUCHED;
-	end(&call);
+	ar_scan_end(&call);
 	free(src_name);
 	return err;
 }
@@ -480,7 +486,7 @@ int ar_scan_children(ar_scan *scan, const struct ar_batch *parent, uint32_t firs
 	*more = NULL;
 	if (first > parent->child_count || count > parent->child_count - first)
 		return -EINVAL;
-	int err = begin(&call, scan, out);
+	int err = ar_scan_begin(&call, scan, out);
 	if (err)
 		return err;
 	while (done < count && !*more && !is_full(&call)) {
@@ -499,7 +505,7 @@ int ar_scan_children(ar_scan *scan, const struct ar_batch *parent, uint32_t firs
 			break;
 		done++;
 	}
-	end(&call);
+	ar_scan_end(&call);
 	return done ? (int)done : err;
 }
 
@@ -512,11 +518,11 @@ int ar_scan_more(ar_scan *scan, ar_dir *dir, struct ar_batch *out)
 	const uint32_t extra_at = dir->extra_at, extra_src_at = dir->extra_src_at;
 	struct scan_call call;
 
-	int err = begin(&call, scan, out);
+	int err = ar_scan_begin(&call, scan, out);
 	if (err)
 		return err;
 	err = write_pages(&call, dir);
-	end(&call);
+	ar_scan_end(&call);
 	if (err) {
 		roll_back(out, &mark);
 		dir->side[SRC].at = src_at;

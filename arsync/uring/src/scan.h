@@ -13,6 +13,7 @@
  *	extras.c	what only the destination has
  *	filter.c	which names the user leaves out
  *	earlier.c	what another source has given already
+ *	settle.c	what a batch left behind, for the manifest
  *	scan.c		which directories, and what becomes of each
  */
 #ifndef ARSYNC_SCAN_H
@@ -161,6 +162,10 @@ struct scan_call {		/* one call of the scanner, on one thread */
 	uint32_t rows;		/* of the source, so far */
 };
 
+/* takes a scratch for a call that fills out; ar_scan_end gives it back */
+int ar_scan_begin(struct scan_call *call, struct ar_scan *scan, struct ar_batch *out);
+void ar_scan_end(struct scan_call *call);
+
 /* the caller can wait until others have closed or freed something */
 static inline bool ar_scan_is_scarce(int err)
 {
@@ -192,6 +197,8 @@ int ar_dir_open_dest(struct scan_call *call, struct ar_dir *dir, bool only_self)
 /* one that only the destination has, which the row is of; dead when it is that no more */
 int ar_dir_open_extra(struct scan_call *call, struct ar_dir *dir, const struct ar_row *row,
 		      uint64_t dev);
+/* fills in the device and the own row, with its digests, of a side that is open */
+int ar_dir_identify(struct scan_call *call, struct ar_dir *dir, int side);
 /* 1: it is the destination's root or, when ancestors is set, one of its own ancestors */
 int ar_dir_is_loop(struct scan_call *call, const struct ar_dir *dir, bool ancestors);
 /* closes it; its memory is kept for the next one, up to keep_bytes each */
@@ -204,6 +211,8 @@ int ar_scan_statx(struct scan_call *call, int fd, const char *name, int flags,
 		  struct statx *stx);
 /* fills all but the names of a row; dev is that of the directory which holds it */
 void ar_row_fill(struct ar_row *row, const struct statx *stx, uint64_t dev, uint32_t scan_flags);
+/* of a directory that is an entry: the rest moves with its content, and is in its own page */
+void ar_row_bare(struct ar_row *row);
 /* the digests of a row; trouble with them is a problem of the row, and 0 */
 int ar_row_digest(struct scan_call *call, struct ar_row *row, int side, int fd, const char *name,
 		  uint32_t index);
@@ -266,6 +275,8 @@ int ar_page_open(struct ar_writer *w, uint32_t rows);
 /* appends len bytes and a NUL; where they are goes into *off */
 int ar_page_put(struct ar_writer *w, const char *bytes, size_t len, uint32_t *off);
 void ar_page_add(struct ar_writer *w, const struct ar_row *row);
+/* the target of a symlink, into the page and the row */
+int ar_page_read_link(struct ar_writer *w, int fd, const char *name, struct ar_row *row);
 int ar_page_close(struct ar_writer *w, const struct ar_side *side, const char *alias,
 		  uint32_t flags, uint64_t *offset);
 /* writes the next page of the directory on both sides as a new pair of call->out */

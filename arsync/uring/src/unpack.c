@@ -98,15 +98,17 @@ static size_t spread_arena(struct reader *reader, struct ar_page *page, size_t u
 
 		row->name_off = (uint32_t)used;
 		memcpy((char *)page + used, from, row->name_len);
+		((char *)page)[used + row->name_len] = '\0';
 		used += row->name_len + 1u;
 		from += row->name_len;
 		if (row->link_len) {
 			row->link_off = (uint32_t)used;
 			memcpy((char *)page + used, from, row->link_len);
+			((char *)page)[used + row->link_len] = '\0';
 			used += row->link_len + 1u;
 			from += row->link_len;
 		}
-		if (!ar_record_row_is_sound(row, ar_row_name(page, row),
+		if (row->flags & ~AR_RECORD_ROW_FLAGS || !ar_record_row_is_sound(row, ar_row_name(page, row),
 					    ar_page_str(page, row->link_off), false) ||
 		    (i && !rises(page, i)))
 			return 0;
@@ -183,6 +185,7 @@ static int unpack(struct ar_recorded *record, struct ar_batch *out, int side,
 	if (!spread_all(&reader, ar_seen_columns, AR_SEEN_COLUMNS,
 			(uint8_t *)(has_self ? &page->self : ar_rows(page)),
 			sizeof(struct ar_row)) ||
+	    (has_self && page->self.flags & ~AR_RECORD_ROW_FLAGS) ||
 	    (has_self && !ar_record_row_is_sound(&page->self, "", "", true)))
 		return -EBADMSG;
 	const size_t used = spread_arena(&reader, page, fixed);

@@ -1,0 +1,295 @@
+"""Know what earlier runs left in the manifest, and record what this one does.
+
+    scan -> recall -> diff -> plan -> lanes -> settle -> commit
+
+Owns the way to a destination's store, what is fetched from it for a batch and what goes into it. A
+directory that is not complete when its batch is done, because its times come last, is recorded at
+once and refreshed then; one of many pages is recorded when all of them are there.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from itertools import repeat
+from pathlib import Path
+from typing import Any
+
+import xxhash
+
+from arsync.errors import FileError, InternalError, NotSupportedError
+from arsync.manifest.contents import name_key
+from arsync.manifest.identity import Identity, identify
+from arsync.manifest.places import STATE_VARIABLE, find, state_directory
+from arsync.manifest.places import settle as settle_place
+from arsync.manifest.reader import Reader
+from arsync.manifest.records import ROOT
+from arsync.manifest.store import Store
+from arsync.model import PageFlag, Report
+from arsync.options import EngineOptions, ManifestPolicy, SyncOptions
+from arsync.plan import Phase, Unit
+from arsync.recorder import Known, Recorder
+from arsync.uring import Batch
+from arsync.uring import Identity as UserIdentity
+from arsync.uring.recording import Keeping, Kept, child_keys, place, recall, refresh, settle
+from arsync.uring.scanner import Root, Scanner
+
+__all__ = ["Checkpoint", "RunManifest", "open_manifest"]
+
+
+def open_manifest(options: SyncOptions, dst: Root) -> tuple[RunManifest | None, str]:
+    """Open a destination's manifest for a run; where nobody said where it is, one can do without.
+
+    Returns: None where there is to be none, with the reason where somebody may wonder.
+    Raises: as `RunManifest` does.
+    """
+    policy = options.manifest
+    if not policy.manifest:
+        return None, ""
+    try:
+        return RunManifest(options, dst), ""
+    except (FileError, NotSupportedError) as error:
+        if policy.state_dir or os.environ.get(STATE_VARIABLE):
+            raise
+        return None, str(error)
+
+
+class RunManifest:
+    """Hold the store of a destination for one run; in a dry run it is only read.
+
+    Args:
+        options: of the run.
+        dst: the destination's root, which is there already.
+    Raises: LockHeldError while another run has it; ManifestCorruptError; ManifestError where two
+        stores match; NotSupportedError for a state directory that cannot hold one; FileError.
+    """
+
+    def __init__(self, options: SyncOptions, dst: Root) -> None:
+        self._options = options
+        self._found = find(state_directory(options.manifest.state_dir), dst.path)
+        self._started = time.time()
+        self._known: Known | None = None
+        with ExitStack() as stack:
+            if not options.write.dry_run:
+                self._store = stack.enter_context(Store(self._found.store, dst.path))
+                settle_place(self._found)
+                self._known = Recorder(self._store, dst.sync_filesystem)
+            elif not self._found.is_new:
+                self._reader = stack.enter_context(Reader(self._found.store))
+                self._known = Known(self._reader)
+            self._stack = stack.pop_all()
+
+    @property
+    def directory(self) -> Path:
+        """Return where stores are kept: what is there belongs to no tree."""
+        return self._found.store.parent
+
+    def checkpoint(
+        self, scanner: Scanner, identity: UserIdentity, granule_ns: int
+    ) -> Checkpoint | None:
+        """Return what stands between the walk of one source and the manifest.
+
+        Args:
+            granule_ns: how long two changes may have the same ctime, 0: never.
+        Returns: None in a dry run for a source that no run has seen.
+        """
+        if self._known is None:
+            return None
+        source = identify(scanner.src.path)
+        tree = self._tree_of(source)
+        if tree is None:
+            return None
+        start = ROOT
+        for name in filter(None, self._found.below.split(b"/")):
+            (start,) = self._known.directory_ids([name_key((start, name))])
+        equality = _digest(self._options, identity)
+        return Checkpoint(self._known, scanner, Keeping(tree, equality, granule_ns), start)
+
+    def _tree_of(self, source: Identity) -> int | None:
+        def same(recorded: Any) -> bool:
+            return Identity.from_json(recorded).is_same(source)
+
+        if isinstance(self._known, Recorder):
+            return self._store.tree_of(source.as_json(), same=same)
+        trees = self._reader.trees()
+        return next((number for number, recorded in trees if same(recorded)), None)
+
+    def close(self, report: Report, sources: Sequence[bytes]) -> None:
+        """Commit what is left, with a line of the history, and give the store back.
+
+        Durability: what was recorded is on disk, and so is what it speaks of.
+        Raises: FileError for a full disk; ManifestCorruptError.
+        """
+        with self._stack:
+            if isinstance(self._known, Recorder):
+                self._known.close(self._line(report, sources))
+
+    def _line(self, report: Report, sources: Sequence[bytes]) -> dict[str, Any]:
+        return {
+            "start": int(self._started),
+            "end": int(time.time()),
+            "sources": [os.fsdecode(one) for one in sources],
+            "exit": report.exit_code,
+            "files": report.counts.done_files,
+            "bytes": report.counts.done_bytes,
+            "seconds": round(report.elapsed_s, 3),
+            "errors": report.failure_count,
+        }
+
+
+def _digest(options: SyncOptions, identity: UserIdentity) -> int:
+    """Return a digest of all that decides whether two entries are equal.
+
+    It may tell apart what is the same: then a directory is compared once more.
+    """
+    text = repr((replace(options, engine=EngineOptions(), manifest=ManifestPolicy()), identity))
+    return xxhash.xxh3_64_intdigest(text.encode(errors="surrogateescape"))
+
+
+class Checkpoint:
+    """Stand between one walk with its lanes and the manifest.
+
+    Args:
+        known: what is recorded; a Recorder where this run records.
+        scanner: of the walk.
+        keeping: how rows are recorded, and of which source.
+        start: id of the destination's directory.
+    """
+
+    def __init__(
+        self,
+        known: Known,
+        scanner: Scanner,
+        keeping: Keeping,
+        start: int = ROOT,
+    ) -> None:
+        self._known = known
+        self._scanner = scanner
+        self._keeping = keeping
+        self._start = start
+        self._lock = threading.Lock()
+        self._long: dict[int, _LongDirectory] = {}
+
+    # ------------------------------------------------------------- ids of directories
+
+    def place_path(self, batch: Batch, first_pair: int, path: bytes) -> None:
+        """Say that the pairs from one on are the directory at a path below the roots."""
+        directory = self._start
+        for name in path.split(b"/") if path else ():
+            key = name_key((directory, name.replace(b"\0", b"")))
+            (directory,) = self._known.directory_ids([key])
+        place(batch, first_pair, repeat(directory))
+
+    def place_children(
+        self, batch: Batch, first_pair: int, parent: Batch, first_child: int
+    ) -> None:
+        """Say that the pairs from one on are child directories of a compared batch."""
+        keys = child_keys(parent, first_child, batch.source_pairs(first_pair))
+        place(batch, first_pair, iter(self._known.directory_ids(keys)))
+
+    def place_rest(self, batch: Batch, first_pair: int, parent: Batch, pair: int) -> None:
+        """Say that a pair is a further page of the directory that another pair begins."""
+        place(batch, first_pair, repeat(int(parent.raw.pairs[pair].directory)))
+
+    # ----------------------------------------------------------------------- recall
+
+    def recall(self, batch: Batch) -> None:
+        """Tell a scanned batch what is recorded of it, before it is compared.
+
+        Raises: ManifestCorruptError, OutOfMemoryError.
+        """
+        directories = batch.directories()
+        parts = batch.parts()
+        whole = [0 if pair in parts else one for pair, one in enumerate(directories)]
+        sides = []
+        for tree in (self._keeping.tree, 0):
+            chains = self._known.pages_of(tree, whole)
+            for pair, (first, last) in parts.items():
+                chains[pair] = self._known.pages_between(tree, directories[pair], first, last)
+            sides.append(chains)
+        for pair in parts:
+            self._expect(directories[pair], is_last=batch.ends_directory(pair))
+        src, dst = sides
+        recall(batch, src, dst, self._keeping)
+
+    def _expect(self, directory: int, *, is_last: bool) -> None:
+        """Count a page of a directory of many."""
+        with self._lock:
+            long = self._long.setdefault(directory, _LongDirectory())
+            long.expected += 1
+            long.is_complete = is_last
+
+    # ----------------------------------------------------------------------- record
+
+    def record(self, unit: Unit) -> None:
+        """Record what a unit has done; any thread may call it.
+
+        Raises: as `settle` and `refresh` do.
+        """
+        if unit.phase is Phase.COPY:
+            self.settle(unit.batch)
+        elif unit.phase is Phase.FINISH:
+            self.refresh(unit.batch)
+
+    def settle(self, batch: Batch) -> None:
+        """Record what an executed batch left behind.
+
+        Raises: OutOfMemoryError, and what ended an earlier commit.
+        """
+        whole: list[Kept] = []
+        for one in settle(self._scanner, batch, self._keeping):
+            if one.flags & PageFlag.FIRST and one.flags & PageFlag.LAST:
+                whole.append(one)
+            else:
+                self._keep_part(one)
+        self._recorder.add(whole)
+
+    def _keep_part(self, page: Kept) -> None:
+        with self._lock:
+            long = self._long[page.directory]
+            long.pages.append(page)
+            if not long.is_whole:
+                return
+            del self._long[page.directory]
+        if all(one.flags & PageFlag.CONVERGED for one in long.pages):
+            return
+        for tree in (0, self._keeping.tree):
+            pages = [(one.key, one.data) for one in long.pages if one.tree == tree and one.data]
+            self._recorder.add_long(tree, page.directory, sorted(pages))
+
+    def refresh(self, batch: Batch) -> None:
+        """Record directories again that are complete now: a batch of Phase.FINISH.
+
+        Raises: ManifestCorruptError, OutOfMemoryError, and what ended an earlier commit.
+        """
+        directories = batch.directories()
+        sides = [
+            [chain[:1] for chain in self._known.pages_of(tree, directories)]
+            for tree in (self._keeping.tree, 0)
+        ]
+        pages = refresh(self._scanner, batch, sides[0], sides[1], self._keeping)
+        self._recorder.add(pages, only_beginnings=True)
+
+    @property
+    def _recorder(self) -> Recorder:
+        if not isinstance(self._known, Recorder):
+            raise InternalError("a dry run records nothing")
+        return self._known
+
+
+class _LongDirectory:
+    """Hold the pages of a directory of many until all are there."""
+
+    def __init__(self) -> None:
+        self.pages: list[Kept] = []
+        self.expected = 0
+        self.is_complete = False  # its last page was scanned
+
+    @property
+    def is_whole(self) -> bool:
+        """Tell whether every page is there, of both sides."""
+        return self.is_complete and len(self.pages) == 2 * self.expected

@@ -1,0 +1,179 @@
+"""Read what is recorded, and commit what a run records, a group of directories a transaction.
+
+Owns the ids of new directories, what is recorded and not committed yet, and the order: first all
+that the rows speak of is made durable, then the rows are committed.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from queue import Queue
+from typing import Any, Final
+
+from arsync.manifest.contents import Contents
+from arsync.manifest.store import Group, Store
+from arsync.uring.recording import Kept
+
+__all__ = ["Known", "Recorder"]
+
+_GROUP_BYTES: Final = 8 << 20
+_GROUPS_WAITING: Final = 2
+_GROUP_S: Final = 5.0
+
+
+class Known:
+    """Answer what is recorded, to any thread.
+
+    Args:
+        contents: an open store, which the caller closes.
+    """
+
+    def __init__(self, contents: Contents) -> None:
+        self._contents = contents
+        self._lock = threading.Lock()
+
+    def directory_ids(self, keys: Sequence[bytes]) -> list[int]:
+        """Return the ids of directories by their keys; 0 for one that has none.
+
+        Raises: ManifestCorruptError.
+        """
+        with self._lock:
+            return [known or 0 for known in self._contents.ids_by_key(keys)]
+
+    def pages_of(self, tree: int, directories: Sequence[int]) -> list[list[bytes]]:
+        """Return the pages of directories, [] for one of which nothing is recorded.
+
+        Raises: ManifestCorruptError.
+        """
+        with self._lock:
+            return self._contents.pages_of(tree, directories)
+
+    def pages_between(self, tree: int, directory: int, first: bytes, last: bytes) -> list[bytes]:
+        """Return the pages of a directory that may hold names from one to another."""
+        with self._lock:
+            return self._contents.pages_between(tree, directory, first, last)
+
+
+class Recorder(Known):
+    """Gather what is to be recorded and commit it, a group at a time, from a thread of its own.
+
+    Args:
+        store: open, and kept open by the caller until `close`.
+        barrier: makes everything durable that the run has done; called before each commit.
+    """
+
+    def __init__(self, store: Store, barrier: Callable[[], None]) -> None:
+        super().__init__(store)
+        self._store = store
+        self._barrier = barrier
+        self._new: dict[bytes, int] = {}
+        self._next_id = store.next_directory()
+        self._group = Group()
+        self._bytes = 0
+        self._since = time.monotonic()
+        self._uncommitted: dict[tuple[int, int], bytes] = {}
+        self._groups: Queue[Group | None] = Queue(_GROUPS_WAITING)
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._commit_all, name="arsync-recorder")
+        self._thread.start()
+
+    def directory_ids(self, keys: Sequence[bytes]) -> list[int]:
+        """Return the ids of directories by their keys; one that is new gets the next."""
+        with self._lock:
+            found = self._store.ids_by_key(keys)
+            return [known or self._new_id(key) for key, known in zip(keys, found, strict=True)]
+
+    def _new_id(self, key: bytes) -> int:
+        known = self._new.get(key)
+        if known is None:
+            known = self._new[key] = self._next_id
+            self._next_id += 1
+        return known
+
+    def pages_of(self, tree: int, directories: Sequence[int]) -> list[list[bytes]]:
+        """Return the pages of directories, the one that begins them as this run records it."""
+        with self._lock:
+            chains = self._contents.pages_of(tree, directories)
+            for chain, directory in zip(chains, directories, strict=True):
+                fresh = self._uncommitted.get((tree, directory))
+                if fresh is not None:
+                    chain[:1] = [fresh]
+            return chains
+
+    def add(self, pages: Sequence[Kept], *, only_beginnings: bool = False) -> None:
+        """Record pages, each all of its directory, or only what begins it.
+
+        Raises: what ended an earlier commit.
+        """
+        with self._lock:
+            for one in pages:
+                if only_beginnings:
+                    self._group.beginnings.append((one.tree, one.directory, one.data))
+                else:
+                    self._group.pages.append((one.tree, one.directory, [(one.key, one.data)]))
+                self._note(one.tree, one.directory, one.data, len(one.data))
+        self._pass_on(at_once=False)
+
+    def add_long(self, tree: int, directory: int, pages: Sequence[tuple[bytes, bytes]]) -> None:
+        """Record all pages of a directory of many."""
+        with self._lock:
+            self._group.pages.append((tree, directory, pages))
+            self._note(tree, directory, pages[0][1], sum(len(data) for _, data in pages))
+        self._pass_on(at_once=False)
+
+    def _note(self, tree: int, directory: int, first: bytes, length: int) -> None:
+        self._uncommitted[tree, directory] = first
+        self._bytes += length
+
+    def _pass_on(self, *, at_once: bool) -> None:
+        with self._lock:
+            if self._error:
+                raise self._error
+            late = time.monotonic() - self._since > _GROUP_S
+            if not (at_once or late or self._bytes > _GROUP_BYTES):
+                return
+            group, self._group = self._group, Group()
+            group.directories = list(self._new.items())
+            self._bytes = 0
+            self._since = time.monotonic()
+        self._groups.put(group)
+
+    def close(self, line: dict[str, Any] | None = None) -> None:
+        """Commit what is left, with a line of the history, and end the thread.
+
+        Raises: what ended a commit: FileError for a full disk, ManifestCorruptError.
+        """
+        if line:
+            self._group.runs.append(line)
+        try:
+            self._pass_on(at_once=True)
+        finally:
+            self._groups.put(None)
+            self._thread.join()
+        if self._error:
+            raise self._error
+
+    def _commit_all(self) -> None:
+        while (group := self._groups.get()) is not None:
+            if self._error:
+                continue
+            try:
+                if group.pages or group.beginnings:
+                    self._barrier()
+                self._store.commit(group)
+            except BaseException as error:
+                self._error = error
+                continue
+            self._forget(group)
+
+    def _forget(self, group: Group) -> None:
+        """Drop what is in the store now, unless a later group has it anew."""
+        firsts = [(tree, directory, pages[0][1]) for tree, directory, pages in group.pages]
+        with self._lock:
+            for key, _ in group.directories:
+                self._new.pop(key, None)
+            for tree, directory, first in (*firsts, *group.beginnings):
+                if self._uncommitted.get((tree, directory)) is first:
+                    del self._uncommitted[tree, directory]

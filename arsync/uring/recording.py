@@ -1,0 +1,192 @@
+"""Give a scanned batch what the manifest knows, and take from an executed one what it shall know.
+
+Owns the C structs of both; a batch a call. What the bytes are is docs/formats.md's, where they are
+kept the manifest's.
+"""
+
+from __future__ import annotations
+
+import errno
+import time
+from array import array
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from struct import Struct
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from arsync.errors import InternalError, ManifestCorruptError, OutOfMemoryError
+from arsync.uring._native import ffi, lib
+from arsync.uring.batch import Batch
+from arsync.uring.scanner import Scanner
+
+if TYPE_CHECKING:
+    from arsync.uring._native import CData
+
+__all__ = ["Keeping", "Kept", "child_keys", "place", "recall", "refresh", "settle"]
+
+_KEPT: Final = Struct("<QIIIIII")
+_LENGTH: Final = Struct("<I")
+
+Chain = Sequence[bytes]
+"""The records of one directory on one side, in order."""
+
+
+class Kept(NamedTuple):
+    """Hold a page for the manifest.
+
+    Args:
+        directory: id.
+        tree: 0 the destination.
+        flags: PageFlag: whether it begins and ends its directory; CONVERGED where it is recorded
+            like this already.
+        key: its first name, b"" where it begins its directory.
+        data: the record; b"" where no row is left in it.
+    """
+
+    directory: int
+    tree: int
+    flags: int
+    key: bytes
+    data: bytes
+
+
+@dataclass(frozen=True)
+class Keeping:
+    """Say how rows are recorded.
+
+    Args:
+        tree: of the source.
+        equality: digest of what decides whether two entries are equal.
+        granule_ns: of the clock that gives ctimes; 0 where no two changes have the same one.
+    """
+
+    tree: int
+    equality: int
+    granule_ns: int
+
+    def as_c(self) -> CData:
+        """Return the C struct."""
+        return ffi.new(
+            "struct ar_keeping *",
+            {
+                "tree": self.tree,
+                "equality": self.equality,
+                "granule_ns": self.granule_ns,
+                "now": int(time.time()),
+            },
+        )
+
+
+def child_keys(parent: Batch, first: int, count: int) -> list[bytes]:
+    """Return the manifest's keys of so many child directories: the parent's id and the name.
+
+    Args:
+        first: child; what only the destination has is passed over.
+    Raises: OutOfMemoryError.
+    """
+    out = Batch()
+    _check(lib.ar_child_keys(parent.raw, first, count, out.raw))
+    data = _aux(out)
+    keys, at = [], 0
+    while at < len(data):
+        (length,) = _LENGTH.unpack_from(data, at)
+        keys.append(data[at + 4 : at + 4 + length])
+        at += 4 + length
+    return keys
+
+
+def place(batch: Batch, first_pair: int, directories: Iterator[int]) -> None:
+    """Say which directories the pairs from one on are, by their ids in the manifest.
+
+    Args:
+        directories: one for each that the source has; a pair of extras is of the one before it.
+    """
+    pairs = batch.raw.pairs
+    for pair in range(first_pair, batch.pair_count):
+        flags = pairs[pair].flags
+        if not flags & lib.AR_PAIR_EXTRA:
+            pairs[pair].directory = next(directories)
+        elif flags & lib.AR_PAIR_TOUCHED and pair:
+            pairs[pair].directory = pairs[pair - 1].directory
+
+
+def recall(batch: Batch, src: Sequence[Chain], dst: Sequence[Chain], keeping: Keeping) -> None:
+    """Tell a scanned batch, before it is compared, what is recorded of its pairs.
+
+    Args:
+        src: for each pair the records that its page of the source can be in.
+        dst: the same for the destination.
+        keeping: of the run; what converged under another equality is compared.
+    Raises: ManifestCorruptError for a damaged record; OutOfMemoryError.
+    """
+    chains, _alive = _chains(src, dst, keeping.tree)
+    _check(lib.ar_recall(batch.raw, chains, keeping.equality))
+
+
+def settle(scanner: Scanner, batch: Batch, keeping: Keeping) -> list[Kept]:
+    """Look at what an executed batch left behind; pages that cannot be recorded are left out.
+
+    Returns: for each recorded directory the destination's page, then the source's.
+    Raises: OutOfMemoryError.
+    """
+    out = Batch()
+    kept = ffi.new("struct ar_kept[]", 2 * batch.pair_count)
+    count = _check(lib.ar_settle(scanner.raw, batch.raw, keeping.as_c(), out.raw, kept))
+    return _kept(kept, count, out)
+
+
+def refresh(
+    scanner: Scanner, batch: Batch, src: Sequence[Chain], dst: Sequence[Chain], keeping: Keeping
+) -> list[Kept]:
+    """Look again at directories that are complete, with what was recorded of each.
+
+    Args:
+        batch: of the phase in which directories get their times.
+    Returns: for each the page that begins it, of both sides.
+    Raises: ManifestCorruptError for a damaged record; OutOfMemoryError.
+    """
+    out = Batch()
+    chains, _alive = _chains(src, dst, keeping.tree)
+    kept = ffi.new("struct ar_kept[]", 2 * batch.pair_count)
+    count = _check(lib.ar_refresh(scanner.raw, batch.raw, chains, keeping.as_c(), out.raw, kept))
+    return _kept(kept, count, out)
+
+
+def _chains(src: Sequence[Chain], dst: Sequence[Chain], tree: int) -> tuple[CData, list[CData]]:
+    """Return the C structs of both sides, and what has to live as long as they do."""
+    chains = ffi.new("struct ar_chains[2]")
+    alive = []
+    for one, side, number in ((chains[0], src, tree), (chains[1], dst, 0)):
+        records = [record for chain in side for record in chain]
+        bytes_ = ffi.from_buffer("uint8_t[]", b"".join(records))
+        lens = ffi.from_buffer("uint64_t[]", array("Q", map(len, records)))
+        counts = ffi.from_buffer("uint32_t[]", array("I", map(len, side)))
+        one.bytes, one.lens, one.counts, one.tree = bytes_, lens, counts, number
+        alive += [bytes_, lens, counts]
+    return chains, alive
+
+
+def _kept(kept: CData, count: int, out: Batch) -> list[Kept]:
+    data = _aux(out)
+    return [
+        Kept(directory, tree, flags, data[key : key + key_len], data[at : at + length])
+        for directory, tree, flags, key, key_len, at, length in _KEPT.iter_unpack(
+            ffi.buffer(kept, count * _KEPT.size)[:]
+        )
+    ]
+
+
+def _aux(batch: Batch) -> bytes:
+    return bytes(ffi.buffer(batch.raw.aux, batch.raw.aux_bytes)) if batch.raw.aux_bytes else b""
+
+
+def _check(result: int) -> int:
+    if result >= 0:
+        return result
+    if result == -errno.ENOMEM:
+        raise OutOfMemoryError("out of memory for what is recorded of a batch")
+    if result == -errno.EBADMSG:
+        raise ManifestCorruptError(
+            "cannot read the manifest: a page is damaged ('arsync manifest rebuild' makes it anew)"
+        )
+    raise InternalError(f"what is recorded of a batch: error {-result}")

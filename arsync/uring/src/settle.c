@@ -1,0 +1,537 @@
+/*
+ * settle.c - what an executed batch left behind, as pages for the manifest.
+ *
+ * Entries that changed are looked at again at the destination; of the others the
+ * scan's rows still hold.  A directory in which something was made is not complete
+ * yet: its times come last, and so do its directories and further names of files.
+ * It is recorded all the same, and refreshed when all that is done.
+ */
+#include <stdlib.h>
+
+#include "record.h"
+#include "scan.h"
+
+struct settling {
+	struct scan_call call;
+	const struct ar_batch *batch;
+	const struct ar_keeping *keeping;
+	struct ar_batch *fresh;		/* destination pages as they are now */
+	struct ar_batch *old;		/* as they were recorded, of both sides */
+	struct ar_batch *out;
+	struct ar_kept *kept;
+	uint32_t count;
+	struct ar_known src_known[AR_RECORD_ROWS];
+	struct ar_known dst_known[AR_RECORD_ROWS];
+	struct ar_known old_known[AR_RECORD_ROWS];
+	__int128 seen_horizon;		/* a ctime from here on may move unseen: when it was scanned */
+	__int128 horizon;		/* and now */
+	bool is_settled;		/* of the pair: nothing in it is pending, failed or racy */
+};
+
+/* ------------------------------------------------------------------- one row */
+
+static __int128 horizon(int64_t now_ns, int64_t granule_ns)
+{
+	return granule_ns ? (__int128)now_ns - granule_ns : (__int128)INT64_MAX * INT64_MAX;
+}
+
+static void note_racy(struct settling *s, const struct ar_row *row, __int128 horizon,
+		      struct ar_known *known)
+{
+	const __int128 ctime_ns = (__int128)row->ctime_s * 1000000000 + row->ctime_n;
+
+	if (row->type != DT_REG || ctime_ns < horizon)
+		return;
+	known->state |= AR_KNOWN_RACY;
+	s->is_settled = false;
+}
+
+/* row's flags say how it was seen before; -ENOENT where there is nothing of that name */
+static int look(struct settling *s, const struct ar_side *side, const char *name, size_t len,
+		struct ar_writer *w, struct ar_row *row)
+{
+	const uint8_t flags = row->flags & AR_ROW_FOLLOWED;
+	struct statx stx;
+
+	memset(row, 0, sizeof(*row));
+	row->flags = flags;
+	row->name_len = (uint16_t)len;
+	int err = ar_scan_statx(&s->call, side->fd, name, flags ? 0 : AT_SYMLINK_NOFOLLOW, &stx);
+	if (err)
+		return err;
+	err = ar_page_put(w, name, len, &row->name_off);
+	if (!err && S_ISLNK(stx.stx_mode))
+		err = ar_page_read_link(w, side->fd, name, row);
+	if (err)
+		return err;
+	ar_row_fill(row, &stx, side->dev, s->call.scan->flags);
+	if (row->type == DT_DIR)
+		ar_row_bare(row);
+	else
+		err = ar_row_digest(&s->call, row, DST, side->fd, name, AR_NONE);
+	return err;
+}
+
+static int copy_row(struct ar_writer *w, const struct ar_page *from, const struct ar_row *old)
+{
+	struct ar_row row = *old;
+	int err = ar_page_put(w, ar_row_name(from, old), old->name_len, &row.name_off);
+
+	if (!err && old->link_len)
+		err = ar_page_put(w, ar_page_str(from, old->link_off), old->link_len, &row.link_off);
+	if (!err)
+		ar_page_add(w, &row);
+	return err;
+}
+
+/* ----------------------------------------------------------- the directory itself */
+
+/* opened, and its own row filled in; an error says that it cannot be recorded now */
+static int open_dest(struct settling *s, const struct ar_pair *pair, bool is_needed)
+{
+	struct ar_side *side = &s->call.scratch->dir.side[DST];
+	const struct ar_page *path = ar_dst_path_page(s->batch, pair);
+	const struct ar_page *seen = ar_dst_page(s->batch, pair);
+	int err = ar_path_set(&side->path, ar_page_str(path, path->path_off), path->path_len);
+
+	if (err || !is_needed) {
+		side->self = seen->self;
+		side->dev = seen->dev;
+		return err;
+	}
+	side->fd = ar_open_beneath(s->call.scan->dst, side->path.bytes, side->path.len,
+				   O_RDONLY | O_DIRECTORY);
+	if (side->fd == -EACCES)
+		side->fd = ar_open_beneath(s->call.scan->dst, side->path.bytes, side->path.len,
+					   O_PATH | O_DIRECTORY);
+	if (side->fd < 0)
+		return side->fd;
+	return ar_dir_identify(&s->call, &s->call.scratch->dir, DST);
+}
+
+/* ---------------------------------------------------------------- what is known */
+
+static bool was_written(const struct ar_change *change)
+{
+	return change->kind == AR_CHANGE_DATA && change->state == AR_STATE_DONE;
+}
+
+static const struct ar_memory *memory_of(const struct settling *s, const struct ar_pair *pair,
+					 uint32_t row)
+{
+	return pair->memory == AR_NO_PAGE ? NULL : &s->batch->memory[pair->memory + row];
+}
+
+static void know_hash(const struct settling *s, const struct ar_change *change,
+		      struct ar_known *known)
+{
+	memset(known, 0, sizeof(*known));
+	if (!(change->flags & AR_CHANGE_HASHED))
+		return;
+	known->state = AR_KNOWN_HASHED;
+	known->verified = s->keeping->now;
+	memcpy(known->hash, change->hash, sizeof(known->hash));
+}
+
+static void recall_known(const struct ar_memory *memory, int side, struct ar_known *known)
+{
+	memset(known, 0, sizeof(*known));
+	if (memory && memory->state[side] == AR_MEMORY_RECORDED) {
+		*known = memory->known[side];
+		known->state &= (uint8_t)~AR_KNOWN_RACY;
+	}
+}
+
+/* what is known of a source row and of what stands for it at the destination */
+static void know(struct settling *s, const struct ar_pair *pair, uint32_t i,
+		 const struct ar_change *change, struct ar_known *src, struct ar_known *dst)
+{
+	const struct ar_memory *memory = memory_of(s, pair, i);
+
+	recall_known(memory, 0, src);
+	recall_known(memory, 1, dst);
+	if (!change)
+		return;
+	if (change->flags & AR_CHANGE_UNSTABLE) {
+		memset(src, 0, sizeof(*src));
+		src->state = AR_KNOWN_UNSTABLE;
+		memset(dst, 0, sizeof(*dst));
+		s->is_settled = false;
+	} else if (was_written(change) || change->flags & AR_CHANGE_HASHED) {
+		know_hash(s, change, src);
+		know_hash(s, change, dst);
+	}
+}
+
+/* ------------------------------------------------------------- the fresh page */
+
+/* what a change left behind under the name of a source row */
+static int look_again(struct settling *s, const struct ar_page *src, const struct ar_row *row,
+		      uint8_t flags, struct ar_writer *w, struct ar_known *known)
+{
+	struct ar_row fresh = { .flags = flags };
+	int err = look(s, &s->call.scratch->dir.side[DST], ar_row_name(src, row), row->name_len, w,
+		       &fresh);
+
+	if (err) {
+		s->is_settled = false;
+		return err == -ENOMEM ? err : 0;
+	}
+	/* somebody else was at it since */
+	if (fresh.type != row->type || (fresh.type == DT_REG && fresh.size != row->size))
+		memset(known, 0, sizeof(*known));
+	note_racy(s, &fresh, s->horizon, known);
+	ar_page_add(w, &fresh);
+	return 0;
+}
+
+/* the row that a source row has at the destination now, and what is known of it */
+static int fresh_row(struct settling *s, const struct ar_pair *pair, const struct ar_row *old,
+		     uint32_t i, const struct ar_change *change, struct ar_writer *w)
+{
+	const struct ar_page *src = ar_src_page(s->batch, pair);
+	const struct ar_row *row = &ar_rows(src)[i];
+	const uint32_t self = !!(src->flags & AR_PAGE_FIRST), before = w->rows;
+	struct ar_known *src_known = &s->src_known[self + i], known;
+	int err = 0;
+
+	know(s, pair, i, change, src_known, &known);
+	note_racy(s, row, s->seen_horizon, src_known);
+	if (row->flags & AR_ROW_BAD || (change && change->state != AR_STATE_DONE)) {
+		s->is_settled = false;
+	} else if (change) {
+		err = look_again(s, src, row, old ? old->flags : 0, w, &known);
+	} else if (old && !(old->flags & AR_ROW_BAD)) {
+		note_racy(s, old, s->seen_horizon, &known);
+		err = copy_row(w, ar_dst_page(s->batch, pair), old);
+	} else if (row->type != DT_DIR) {	/* a directory comes later */
+		s->is_settled = false;
+	}
+	if (w->rows > before)
+		s->dst_known[self + before] = known;
+	return err;
+}
+
+static int fresh_rows(struct settling *s, const struct ar_pair *pair, struct ar_writer *w)
+{
+	const struct ar_page *src = ar_src_page(s->batch, pair);
+	const struct ar_page *dst = ar_dst_page(s->batch, pair);
+	const struct ar_change *change = s->batch->changes + pair->change_first;
+	const struct ar_change *const end = change + pair->change_count;
+	uint32_t at = 0;
+	int err = 0;
+
+	memset(s->src_known, 0, sizeof(s->src_known[0]));
+	memset(s->dst_known, 0, sizeof(s->dst_known[0]));
+	for (uint32_t i = 0; i < src->row_count && !err; i++) {
+		const struct ar_row *row = &ar_rows(src)[i];
+		const struct ar_row *old =
+			ar_row_from(dst, &at, ar_row_name(src, row), row->name_len);
+		const bool is_changed = change < end && change->src_row == i;
+
+		err = fresh_row(s, pair, old, i, is_changed ? change : NULL, w);
+		change += is_changed;
+	}
+	return err;
+}
+
+static int fresh_page(struct settling *s, const struct ar_pair *pair, uint64_t *page)
+{
+	const struct ar_page *src = ar_src_page(s->batch, pair);
+	struct ar_writer w = { .batch = s->fresh, .side = DST };
+	int err = ar_page_open(&w, src->row_count);
+
+	if (!err)
+		err = fresh_rows(s, pair, &w);
+	if (!err)
+		err = ar_page_close(&w, &s->call.scratch->dir.side[DST], NULL,
+				 src->flags & (AR_PAGE_FIRST | AR_PAGE_LAST), page);
+	return err;
+}
+
+/* -------------------------------------------------------------------- records */
+
+/* packs a page; a page without rows that does not begin its directory has no data */
+static int keep(struct settling *s, const struct ar_pair *pair, const struct ar_page *page,
+		const struct ar_batch *pages, int side, struct ar_recorded *record)
+{
+	struct ar_kept *kept = &s->kept[s->count++];
+
+	*kept = (struct ar_kept){
+		.directory = pair->directory,
+		.tree = side ? 0 : s->keeping->tree,
+		.flags = page->flags & (AR_PAGE_FIRST | AR_PAGE_LAST),
+	};
+	if (pair->flags & AR_PAIR_CONVERGED)
+		kept->flags |= AR_RECORD_CONVERGED;
+	record->directory = kept->directory;
+	record->tree = kept->tree;
+	int err = ar_records_pack(pages, side, record, 1, s->out);
+	if (err || record->result)
+		return err;
+	kept->data = record->aux;
+	kept->data_len = (uint32_t)record->len;
+	if (page->flags & AR_PAGE_FIRST)
+		return 0;
+	kept->key_len = ar_rows(page)->name_len;
+	kept->key = ar_batch_add_aux(s->out, ar_row_name(page, ar_rows(page)), kept->key_len);
+	return kept->key == AR_NONE ? -ENOMEM : 0;
+}
+
+static uint64_t sum_of(const struct ar_recorded *record)
+{
+	struct ar_record_head head;
+
+	if (record->result)
+		return 0;
+	memcpy(&head, record->bytes, sizeof(head));
+	return head.checksum;
+}
+
+static int keep_both(struct settling *s, const struct ar_pair *pair, const struct ar_batch *src,
+		     uint64_t src_page, uint64_t dst_page)
+{
+	struct ar_recorded dst = { .page = dst_page, .known = s->dst_known };
+	struct ar_recorded record = { .page = src_page, .known = s->src_known };
+	int err = keep(s, pair, (const struct ar_page *)(s->fresh->dst + dst_page), s->fresh, 1,
+		       &dst);
+
+	if (err)
+		return err;
+	dst.bytes = s->out->aux + dst.aux;	/* which has grown since */
+	if (s->is_settled && !dst.result) {
+		record.flags = AR_RECORD_CONVERGED;
+		record.equality = s->keeping->equality;
+		record.partner = sum_of(&dst);
+	}
+	return keep(s, pair, (const struct ar_page *)(src->src + src_page), src, 0, &record);
+}
+
+/* ------------------------------------------------------------------- a batch */
+
+static int begin(struct settling *s, ar_scan *scan, const struct ar_batch *batch,
+		 const struct ar_keeping *keeping, struct ar_batch *out, struct ar_kept *kept)
+{
+	struct timespec now;
+
+	s->batch = batch;
+	s->keeping = keeping;
+	s->out = out;
+	s->kept = kept;
+	s->fresh = ar_batch_new();
+	s->old = ar_batch_new();
+	if (!s->fresh || !s->old)
+		return -ENOMEM;
+	clock_gettime(CLOCK_REALTIME_COARSE, &now);
+	s->horizon = horizon(now.tv_sec * 1000000000L + now.tv_nsec, keeping->granule_ns);
+	s->seen_horizon = horizon(batch->scanned_ns, keeping->granule_ns);
+	return ar_scan_begin(&s->call, scan, s->fresh);
+}
+
+static void end(struct settling *s)
+{
+	if (s->call.scratch)
+		ar_scan_end(&s->call);
+	ar_batch_free(s->fresh);
+	ar_batch_free(s->old);
+	free(s);
+}
+
+static bool is_recordable(const struct ar_batch *batch, const struct ar_pair *pair)
+{
+	const uint32_t never = AR_PAIR_SOME | AR_PAIR_NAMED | AR_PAIR_SHALLOW | AR_PAIR_FINISH;
+	const struct ar_page *src = ar_src_page(batch, pair), *dst = ar_dst_page(batch, pair);
+
+	if (!pair->directory || pair->flags & never || src->flags & AR_PAGE_PARTIAL ||
+	    src->self.flags & AR_ROW_BAD)
+		return false;
+	if (pair->flags & AR_PAIR_CONVERGED && ar_is_whole(src))
+		return false;
+	return !dst || !(dst->flags & AR_PAGE_PARTIAL || dst->self.flags & AR_ROW_BAD);
+}
+
+static bool has_problem(const struct ar_batch *batch, uint32_t pair)
+{
+	for (uint32_t i = 0; i < batch->problem_count; i++) {
+		if (batch->problems[i].pair == pair)
+			return true;
+	}
+	return false;
+}
+
+static int settle_pair(struct settling *s, uint32_t i)
+{
+	const struct ar_pair *pair = &s->batch->pairs[i];
+	const bool is_new = !ar_dst_page(s->batch, pair) || pair->flags & AR_PAIR_NEW;
+	uint64_t page;
+
+	s->is_settled = !(pair->self.kind && pair->self.state != AR_STATE_DONE) &&
+			!has_problem(s->batch, i);
+	ar_batch_clear(s->fresh);
+	int err = open_dest(s, pair, is_new || pair->change_count || pair->self.kind);
+	if (!err)
+		err = fresh_page(s, pair, &page);
+	if (!err)
+		err = keep_both(s, pair, s->batch, pair->src_page, page);
+	ar_dir_reset(&s->call.scratch->dir, 0);
+	return err == -ENOMEM ? err : 0;	/* what cannot be looked at is not recorded */
+}
+
+int ar_settle(ar_scan *scan, const struct ar_batch *batch, const struct ar_keeping *keeping,
+	      struct ar_batch *out, struct ar_kept *kept)
+{
+	struct settling *s = calloc(1, sizeof(*s));
+	int err = s ? begin(s, scan, batch, keeping, out, kept) : -ENOMEM;
+
+	for (uint32_t i = 0; i < batch->pair_count && !err; i++) {
+		if (is_recordable(batch, &batch->pairs[i]))
+			err = settle_pair(s, i);
+	}
+	int count = s ? (int)s->count : 0;
+	if (s)
+		end(s);
+	return err ? err : count;
+}
+
+/* -------------------------------------------------- directories that are complete */
+
+static int refresh_row(struct settling *s, const struct ar_page *page, const struct ar_row *row,
+		       const struct ar_page *dst, const struct ar_row *old, struct ar_writer *w)
+{
+	const struct ar_known *known = old ? &s->old_known[1 + (old - ar_rows(dst))] : NULL;
+	const bool is_named_again = row->type != DT_DIR && row->nlink > 1;
+	struct ar_row fresh = { .flags = row->flags };
+
+	if (old && !is_named_again && page != dst) {
+		s->dst_known[1 + w->rows] = *known;
+		return copy_row(w, dst, old);
+	}
+	int err = look(s, &s->call.scratch->dir.side[DST], ar_row_name(page, row), row->name_len, w,
+		       &fresh);
+	if (err) {
+		s->is_settled = s->is_settled && page == dst;
+		return err == -ENOMEM ? err : 0;
+	}
+	memset(&s->dst_known[1 + w->rows], 0, sizeof(*known));
+	if (old && old->ino == fresh.ino && old->size == fresh.size &&
+	    old->mtime_s == fresh.mtime_s && old->mtime_n == fresh.mtime_n)
+		s->dst_known[1 + w->rows] = *known;
+	note_racy(s, &fresh, s->horizon, &s->dst_known[1 + w->rows]);
+	ar_page_add(w, &fresh);
+	return 0;
+}
+
+/* the rows of both pages, by name; what only the destination has may be gone by now */
+static int refresh_rows(struct settling *s, const struct ar_page *src, const struct ar_page *dst,
+			struct ar_writer *w)
+{
+	uint32_t i = 0, j = 0;
+	int err = 0;
+
+	while ((i < src->row_count || j < dst->row_count) && !err) {
+		const struct ar_row *a = i < src->row_count ? &ar_rows(src)[i] : NULL;
+		const struct ar_row *b = j < dst->row_count ? &ar_rows(dst)[j] : NULL;
+		int order = !a ? 1 : -1;
+
+		if (a && b)
+			order = ar_name_compare(ar_row_name(src, a), a->name_len,
+						ar_row_name(dst, b), b->name_len);
+		if (order > 0)
+			err = refresh_row(s, dst, b, dst, b, w);
+		else
+			err = refresh_row(s, src, a, dst, order ? NULL : b, w);
+		i += order <= 0;
+		j += order >= 0;
+	}
+	return err;
+}
+
+static uint32_t count_names(const struct ar_page *a, const struct ar_page *b)
+{
+	uint32_t at = 0, shared = 0;
+
+	for (uint32_t i = 0; i < a->row_count; i++) {
+		const struct ar_row *row = &ar_rows(a)[i];
+
+		shared += ar_row_from(b, &at, ar_row_name(a, row), row->name_len) != NULL;
+	}
+	return a->row_count + b->row_count - shared;
+}
+
+/* -EBADMSG for a damaged record; 1 when it does not begin its directory */
+static int unpack_first(struct settling *s, struct ar_recorded *record, int side,
+			struct ar_known *known)
+{
+	record->known = known;
+	int err = ar_records_unpack(record, 1, s->old, side);
+	if (err || record->result)
+		return err ? err : record->result;
+	return !(record->flags & AR_RECORD_FIRST);
+}
+
+static int refresh_pair(struct settling *s, const struct ar_pair *pair, struct ar_recorded *src,
+			struct ar_recorded *dst)
+{
+	struct ar_writer w = { .batch = s->fresh, .side = DST };
+	uint64_t page;
+
+	ar_batch_clear(s->fresh);
+	ar_batch_clear(s->old);
+	int err = unpack_first(s, src, 0, s->src_known);
+	if (!err)
+		err = unpack_first(s, dst, 1, s->old_known);
+	if (err)
+		return err < 0 ? err : 0;
+	const struct ar_page *src_page = (struct ar_page *)s->old->src;
+	const struct ar_page *dst_page = (struct ar_page *)s->old->dst;
+
+	s->is_settled = src->flags & AR_RECORD_CONVERGED && src->partner == sum_of(dst) &&
+			src->equality == s->keeping->equality &&
+			pair->self.state == AR_STATE_DONE;
+	memset(s->dst_known, 0, sizeof(s->dst_known[0]));
+	const uint32_t rows = count_names(src_page, dst_page);
+	if (rows > AR_PAGE_ROWS)
+		return 0;
+	err = open_dest(s, pair, true);
+	if (!err)
+		err = ar_page_open(&w, rows);
+	if (!err)
+		err = refresh_rows(s, src_page, dst_page, &w);
+	if (!err)
+		err = ar_page_close(&w, &s->call.scratch->dir.side[DST], NULL,
+				 dst_page->flags & (AR_PAGE_FIRST | AR_PAGE_LAST), &page);
+	if (!err)
+		err = keep_both(s, pair, s->old, 0, page);
+	ar_dir_reset(&s->call.scratch->dir, 0);
+	return err == -ENOMEM ? err : 0;
+}
+
+int ar_refresh(ar_scan *scan, const struct ar_batch *batch, const struct ar_chains *sides,
+	       const struct ar_keeping *keeping, struct ar_batch *out, struct ar_kept *kept)
+{
+	struct settling *s = calloc(1, sizeof(*s));
+	const uint8_t *bytes[2] = { sides[0].bytes, sides[1].bytes };
+	const uint64_t *len[2] = { sides[0].lens, sides[1].lens };
+	int err = s ? begin(s, scan, batch, keeping, out, kept) : -ENOMEM;
+
+	for (uint32_t i = 0; i < batch->pair_count && !err; i++) {
+		const struct ar_pair *pair = &batch->pairs[i];
+		struct ar_recorded first[2] = { 0 };
+
+		for (int side = 0; side < 2; side++) {
+			first[side] = (struct ar_recorded){ .bytes = bytes[side],
+							    .directory = pair->directory,
+							    .tree = sides[side].tree };
+			if (sides[side].counts[i])
+				first[side].len = *len[side];
+			for (uint32_t j = 0; j < sides[side].counts[i]; j++)
+				bytes[side] += *len[side]++;
+		}
+		if (first[0].len && first[1].len)
+			err = refresh_pair(s, pair, &first[0], &first[1]);
+	}
+	int count = s ? (int)s->count : 0;
+	if (s)
+		end(s);
+	return err ? err : count;
+}

@@ -1,0 +1,238 @@
+"""What a run records, and what the next one makes of it."""
+
+from __future__ import annotations
+
+import os
+import stat
+import time
+from pathlib import Path
+
+import pytest
+
+from arsync.errors import LockHeldError
+from arsync.manifest.format import RowState
+from arsync.manifest.places import find
+from arsync.manifest.store import Store
+from arsync.options import ARCHIVE, ManifestPolicy
+from tests.kit import Dir, File, HardLink, Pattern, Symlink, Tree, make
+from tests.kit.manifests import DST, Directory, Row, history, recorded
+from tests.kit.syncing import BIG, CHUNK, hash_of, run
+
+SRC = 1
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Path:
+    """Lend a directory for manifests."""
+    return tmp_path / "state"
+
+
+def policy(state: Path) -> ManifestPolicy:
+    """Return the options that keep manifests there."""
+    return ManifestPolicy(state_dir=str(state))
+
+
+def small_tree(root: Path) -> None:
+    """Make a tree with something of everything that needs no rights."""
+    make(
+        Tree(
+            {
+                "a": Dir(),
+                "a/one": File(b"one"),
+                "a/empty": File(b""),
+                "a/link": Symlink("one"),
+                "a/deep": Dir(),
+                "a/deep/two": File(Pattern(CHUNK + 5)),
+                "bare": Dir(mode=0o700),
+                "top": File(b"top", mode=0o600),
+            }
+        ),
+        root,
+    )
+
+
+def assert_row(row: Row, path: bytes) -> None:
+    """Hold a recorded row against what lstat says."""
+    info = os.lstat(path)
+    assert row.seen["ino"] == info.st_ino
+    if stat.S_ISDIR(info.st_mode):
+        return
+    assert (row.seen["size"], row.seen["mode"]) == (info.st_size, info.st_mode)
+    assert row.seen["mtime_s"] * 10**9 + row.seen["mtime_n"] == info.st_mtime_ns
+    assert row.seen["ctime_s"] * 10**9 + row.seen["ctime_n"] == info.st_ctime_ns
+    assert row.seen["nlink"] == info.st_nlink
+
+
+def assert_recorded(directories: dict[bytes, Directory], root: Path) -> None:
+    """Hold what is recorded of a tree against the tree."""
+    found = {os.path.relpath(path, root): [*dirs, *files] for path, dirs, files in os.walk(root)}
+    paths = {b"" if path == "." else os.fsencode(path): names for path, names in found.items()}
+    assert set(directories) == set(paths)
+    for path, names in paths.items():
+        rows = directories[path].rows
+        assert set(rows) == {b"", *map(os.fsencode, names)}
+        here = os.path.join(os.fsencode(root), path)
+        info = os.stat(here)
+        own = rows[b""].seen
+        assert (own["mode"], own["nlink"]) == (info.st_mode, info.st_nlink)
+        assert own["mtime_s"] * 10**9 + own["mtime_n"] == info.st_mtime_ns
+        assert own["ctime_s"] * 10**9 + own["ctime_n"] == info.st_ctime_ns
+        for name, row in rows.items():
+            if name:
+                assert_row(row, os.path.join(here, name))
+
+
+@pytest.mark.parametrize("engine", ["uring", "sync"])
+def test_both_sides_are_recorded_as_they_are(tmp_path: Path, state: Path, engine: str) -> None:
+    """Each row is what lstat says after the run; each directory has converged."""
+    small_tree(tmp_path / "src")
+    ran = run(tmp_path / "src", tmp_path / "dst", manifest=policy(state), engine=engine)
+    assert ran.code == 0
+    for tree, root in ((DST, tmp_path / "dst"), (SRC, tmp_path / "src")):
+        assert_recorded(recorded(state, tmp_path / "dst", tree), root)
+    assert all(one.is_converged for one in recorded(state, tmp_path / "dst", SRC).values())
+
+
+@pytest.mark.parametrize("size", [0, 5, CHUNK, CHUNK + 1, BIG, BIG + 7])
+def test_what_was_read_is_hashed(tmp_path: Path, state: Path, size: int) -> None:
+    """The hash of a copied file is recorded on both sides, with the time."""
+    make(Tree({"file": File(Pattern(size))}), tmp_path / "src")
+    before = int(time.time())
+    run(tmp_path / "src", tmp_path / "dst", manifest=policy(state), copy_method="read_write")
+    for tree in (DST, SRC):
+        row = recorded(state, tmp_path / "dst", tree)[b""].rows[b"file"]
+        assert row.state == RowState.HASHED
+        assert row.hash == hash_of((tmp_path / "src/file").read_bytes())
+        assert before <= row.verified <= time.time()
+
+
+def test_hard_links_are_recorded_with_their_last_ctime(tmp_path: Path, state: Path) -> None:
+    """A further name moves the ctime of the first: the record has what is there at the end."""
+    tree = {"a": Dir(), "b": Dir(), "a/first": File(b"x"), "b/second": HardLink("a/first")}
+    make(Tree(tree), tmp_path / "src")
+    for _ in range(2):
+        run(tmp_path / "src", tmp_path / "dst", manifest=policy(state))
+        assert_recorded(recorded(state, tmp_path / "dst"), tmp_path / "dst")
+    assert all(one.is_converged for one in recorded(state, tmp_path / "dst", SRC).values())
+
+
+def test_a_directory_of_many_pages(tmp_path: Path, state: Path) -> None:
+    """It is recorded whole, and again after names came and went at its beginning."""
+    make(Tree({f"f{number:05}": File(b"") for number in range(3000)}), tmp_path / "src")
+    run(tmp_path / "src", tmp_path / "dst", manifest=policy(state))
+    assert_recorded(recorded(state, tmp_path / "dst"), tmp_path / "dst")
+    for number in range(5):
+        (tmp_path / f"src/e{number}").write_bytes(b"new")
+        (tmp_path / f"src/f{number:05}").unlink()
+        (tmp_path / f"dst/f{number:05}").unlink()
+    run(tmp_path / "src", tmp_path / "dst", manifest=policy(state))
+    for tree, root in ((DST, tmp_path / "dst"), (SRC, tmp_path / "src")):
+        assert_recorded(recorded(state, tmp_path / "dst", tree), root)
+
+
+def test_directories_of_many_pages_among_others(tmp_path: Path, state: Path) -> None:
+    """Each page is recorded with its own directory, whatever else is scanned with the first."""
+    tree: dict[str, Dir | File] = {}
+    for number in range(12):
+        tree[f"d{number:02}"] = Dir()
+        count = 1500 if number % 3 == 1 else 3
+        tree.update({f"d{number:02}/f{name:04}": File(b"") for name in range(count)})
+    make(Tree(tree), tmp_path / "src")
+    for _ in range(2):
+        run(tmp_path / "src", tmp_path / "dst", manifest=policy(state))
+        for side, root in ((DST, tmp_path / "dst"), (SRC, tmp_path / "src")):
+            assert_recorded(recorded(state, tmp_path / "dst", side), root)
+
+
+def test_a_run_that_changes_nothing_writes_no_page(tmp_path: Path, state: Path) -> None:
+    """What has converged is as it was, but for a line of the history."""
+    small_tree(tmp_path / "src")
+    for _ in range(2):
+        run(tmp_path / "src", tmp_path / "dst", manifest=policy(state))
+    first, second = history(state, tmp_path / "dst")
+    assert (first["exit"], first["files"], second["files"]) == (0, 4, 0)
+    with Store(find(state, bytes(tmp_path / "dst")).store, b"") as store:
+        before = store.sizes()
+    run(tmp_path / "src", tmp_path / "dst", manifest=policy(state))
+    with Store(find(state, bytes(tmp_path / "dst")).store, b"") as store:
+        assert store.sizes() == before
+
+
+def test_hashes_stay_while_nobody_writes(tmp_path: Path, state: Path) -> None:
+    """A change beside a file, or of its mode, leaves what is known of its content."""
+    small_tree(tmp_path / "src")
+    run(tmp_path / "src", tmp_path / "dst", manifest=policy(state), copy_method="read_write")
+    (tmp_path / "src/a/more").write_bytes(b"more")
+    run(tmp_path / "src", tmp_path / "dst", manifest=policy(state), copy_method="read_write")
+    for tree in (DST, SRC):
+        rows = recorded(state, tmp_path / "dst", tree)[b"a"].rows
+        assert rows[b"one"].hash == hash_of(b"one")
+        assert rows[b"more"].hash == hash_of(b"more")
+
+
+def test_what_failed_is_not_recorded_as_done(tmp_path: Path, state: Path) -> None:
+    """A name that could not be copied is not at the destination, and its directory not done."""
+    small_tree(tmp_path / "src")
+    (tmp_path / "dst/a/one/stands").mkdir(parents=True)
+    ran = run(tmp_path / "src", tmp_path / "dst", manifest=policy(state))
+    assert ran.code == 23
+    assert not recorded(state, tmp_path / "dst", SRC)[b"a"].is_converged
+    rows = recorded(state, tmp_path / "dst")[b"a"].rows
+    assert b"one" not in rows or rows[b"one"].state == 0
+
+
+def test_a_dry_run_records_nothing(tmp_path: Path, state: Path) -> None:
+    """It reads what is there, and makes no store."""
+    small_tree(tmp_path / "src")
+    run(tmp_path / "src", tmp_path / "dst", manifest=policy(state), dry_run=True)
+    assert not list(state.glob("*/data.mdb"))
+    run(tmp_path / "src", tmp_path / "dst", manifest=policy(state))
+    (tmp_path / "src/a/one").write_bytes(b"other")
+    run(tmp_path / "src", tmp_path / "dst", manifest=policy(state), dry_run=True)
+    assert len(history(state, tmp_path / "dst")) == 1
+
+
+def test_other_options_compare_again(tmp_path: Path, state: Path) -> None:
+    """What has converged without owners has not with them."""
+    small_tree(tmp_path / "src")
+    plain = ARCHIVE
+    run(tmp_path / "src", tmp_path / "dst", plain, manifest=policy(state), chmod=())
+    os.chmod(tmp_path / "dst/top", 0o640)
+    ran = run(tmp_path / "src", tmp_path / "dst", plain, manifest=policy(state))
+    assert set(ran.changes) == {b"top"}
+    assert stat.S_IMODE(os.stat(tmp_path / "dst/top").st_mode) == 0o600
+
+
+def test_a_destination_that_somebody_changed_is_put_right(tmp_path: Path, state: Path) -> None:
+    """A converged directory is believed for as long as both sides are as recorded."""
+    small_tree(tmp_path / "src")
+    for _ in range(2):
+        run(tmp_path / "src", tmp_path / "dst", manifest=policy(state))
+    (tmp_path / "dst/a/one").unlink()
+    (tmp_path / "dst/a/deep/two").write_bytes(b"other")
+    ran = run(tmp_path / "src", tmp_path / "dst", manifest=policy(state))
+    assert {b"a/one", b"a/deep/two"} <= set(ran.changes)
+    assert (tmp_path / "dst/a/one").read_bytes() == b"one"
+    assert_recorded(recorded(state, tmp_path / "dst"), tmp_path / "dst")
+
+
+def test_a_second_run_beside_the_first_is_refused(tmp_path: Path, state: Path) -> None:
+    """Exit code 41, and nothing is touched."""
+    small_tree(tmp_path / "src")
+    run(tmp_path / "src", tmp_path / "dst", manifest=policy(state))
+    (tmp_path / "src/top").write_bytes(b"new")
+    with Store(find(state, bytes(tmp_path / "dst")).store, b""):
+        ran = run(tmp_path / "src", tmp_path / "dst", manifest=policy(state))
+    assert isinstance(ran.error, LockHeldError)
+    assert ran.code == 41
+    assert (tmp_path / "dst/top").read_bytes() == b"top"
+
+
+def test_a_destination_below_another_shares_its_store(tmp_path: Path, state: Path) -> None:
+    """What a run into a directory below records is found by a run into the whole."""
+    small_tree(tmp_path / "src")
+    run(tmp_path / "src", tmp_path / "dst", manifest=policy(state))
+    (tmp_path / "src/a/deep/three").write_bytes(b"three")
+    run(tmp_path / "src/a", tmp_path / "dst/a", manifest=policy(state))
+    assert len(list(state.glob("*/data.mdb"))) == 1
+    assert_recorded(recorded(state, tmp_path / "dst"), tmp_path / "dst")
