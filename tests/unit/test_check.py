@@ -389,6 +389,22 @@ def test_further_names_in_a_dry_run(tmp_path: Path, engine: str) -> None:
     assert ran.report.counts.done_links == 0
 
 
+def test_a_further_name_is_not_up_to_date_before_it_is_linked(tmp_path: Path, engine: str) -> None:
+    """Nobody compares its content: it leaves the source only when it is linked."""
+    make(Tree({"a": File(b"some"), "b": HardLink("a")}).at(NS), tmp_path / "src")
+    make(Tree({"a": File(b"same"), "b": File(b"same")}).at(NS), tmp_path / "dst")
+    with fault(Op.LINK, value=errno.EIO, count=FOREVER):
+        ran = run(
+            tmp_path / "src",
+            tmp_path / "dst",
+            **single(engine),
+            checksum=True,
+            remove_source_files=True,
+        )
+    assert ran.failed == [(b"b", Op.LINK, errno.EIO)]
+    assert os.listdir(tmp_path / "src") == ["b"]
+
+
 @SIDES
 @pytest.mark.parametrize("known", [ChangeFlag.KNOWS_SRC, ChangeFlag.KNOWS_DST])
 @pytest.mark.parametrize("equal", [True, False])

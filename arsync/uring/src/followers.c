@@ -131,8 +131,10 @@ static int follow(struct ar_later *later, const struct ar_leader *leader, struct
 	int err = spool_follower(later, leader, name);
 	if (err)
 		return err;
-	if (name->change)
+	if (name->change) {
 		take_out(name);
+		name->change->why |= AR_WHY_LINK;	/* 0 would say that it is up to date */
+	}
 	name->pair->flags |= AR_PAIR_TOUCHED;
 	later->count++;
 	return 0;
