@@ -61,6 +61,7 @@ UPDATES = (
     ("-@0",),
     ("--modify-window=2",),
 )
+BACKUPS = (("-b",), ("-b", "--suffix=.old"))
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,16 @@ def calls(draw: st.DrawFn, tree: Tree) -> Call:
     if "-K" in further and {"-k", "-L"}.intersection(further):
         # rsync cannot set the mode of a file that it reached through a link that -K kept.
         further.remove("-K")
-    options = (*mode, *further, *updates, *owners, *((f"--chmod={chmod}",) if chmod else ()))
+    # With --inplace rsync makes a backup of what the options keep, arsync of all attributes.
+    backups = () if "--inplace" in further else draw(st.sampled_from(((), (), (), *BACKUPS)))
+    options = (
+        *mode,
+        *further,
+        *updates,
+        *backups,
+        *owners,
+        *((f"--chmod={chmod}",) if chmod else ()),
+    )
     return draw(_named(options, tree))
 
 

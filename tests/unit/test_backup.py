@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 from pathlib import Path
+from threading import Event, Thread
 
 import pytest
 
 from arsync.model import ChangeFlag, Op
-from arsync.uring.faults import FOREVER, Action, fault
-from tests.kit import Dir, File, Pattern, Symlink, Tree, make, read
+from arsync.uring.executor import Executor
+from arsync.uring.faults import FOREVER, Action, Pause, fault, paused_at
+from tests.kit import Dir, File, HardLink, Pattern, Symlink, Tree, make, read
 from tests.kit.filesystems import filesystem
 from tests.kit.syncing import litter, run, single
 from tests.requirements import need_filesystem, need_uring
@@ -129,3 +132,47 @@ def test_a_directory_that_is_a_link_leads_nowhere(tmp_path: Path, engine: str) -
     assert {(path, op) for path, op, _ in ran.failed} == {(b"d/f", Op.BACKUP), (b"d/l", Op.BACKUP)}
     assert list(outside.iterdir()) == []
     assert (dst / "d/f").read_bytes() == b"older"
+
+
+def test_ctrl_c_ends_a_copy_that_is_a_backup(
+    tmp_path: Path, engine: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half a backup goes away, and the file that it is of has not been touched."""
+    src, dst = tmp_path / "src", tmp_path / "dst"
+    make(Tree({"f": File(Pattern(5 << 20, 1))}), src)
+    make(Tree({"f": File(Pattern(5 << 20, 2), mtime_ns=5)}), dst)
+    before = read(dst)[b"f"].content
+    stopped = Event()
+    stop = Executor.stop
+
+    def stop_and_tell(executor: Executor) -> None:
+        stop(executor)
+        stopped.set()
+
+    monkeypatch.setattr(Executor, "stop", stop_and_tell)
+
+    def interrupt(pause: Pause) -> None:
+        pause.wait()
+        os.kill(os.getpid(), signal.SIGINT)
+        stopped.wait()
+        pause.resume()
+
+    no_reflink = fault(Op.REFLINK, Action.ERROR, errno.EOPNOTSUPP, count=FOREVER)
+    with no_reflink, paused_at(Op.WRITE, skip=2) as pause:
+        thread = Thread(target=interrupt, args=(pause,))
+        thread.start()
+        ran = run(src, dst, **single(engine), backup=True, inplace=True)
+        thread.join()
+    assert isinstance(ran.error, KeyboardInterrupt)
+    assert {path: entry.content for path, entry in read(dst).items() if path} == {b"f": before}
+
+
+@pytest.mark.parametrize("inplace", [False, True])
+def test_a_file_that_is_its_own_backup(tmp_path: Path, engine: str, inplace: bool) -> None:
+    """Where both names are one file already, the old content stays under the backup's."""
+    src, dst = tmp_path / "src", tmp_path / "dst"
+    make(Tree({"f": File(b"new")}), src)
+    make(Tree({"f": File(b"older", mtime_ns=5), "f~": HardLink("f")}), dst)
+    assert run(src, dst, engine=engine, backup=True, inplace=inplace).code == 0
+    assert (dst / "f").read_bytes() == b"new"
+    assert (dst / "f~").read_bytes() == b"older"

@@ -25,6 +25,7 @@ struct ar_backup {
 	char *suffix;
 	ar_root *root;		/* dir, once it is needed */
 	pthread_mutex_t lock;	/* of root */
+	atomic_bool stopped;
 };
 
 struct spot {			/* a name in an open directory */
@@ -59,6 +60,11 @@ void ar_backup_close(ar_backup *backup)
 	free(backup->dir);
 	free(backup->suffix);
 	free(backup);
+}
+
+void ar_backup_stop(struct ar_backup *backup)
+{
+	atomic_store(&backup->stopped, true);
 }
 
 /* ------------------------------------------------------------ where it is kept */
@@ -160,7 +166,7 @@ static int open_dir(struct ar_backup *backup, const ar_root *dst, int dir_fd, co
 
 /* -------------------------------------------------------------------- copying */
 
-static int copy_data(int from, int to)
+static int copy_data(struct ar_backup *backup, int from, int to)
 {
 	char *buf;
 	off_t off = 0;
@@ -175,6 +181,8 @@ static int copy_data(int from, int to)
 	while (!err && (got = sys_read(from, buf, COPY_BYTES, off, 0)) != 0) {
 		err = got < 0 ? (int)got : sys_write_all(to, buf, (size_t)got, off);
 		off += got;
+		if (!err && atomic_load(&backup->stopped))
+			err = -EINTR;
 	}
 	free(buf);
 	return err;
@@ -203,7 +211,8 @@ static int copy_xattrs(int from, int to)
 	return err;
 }
 
-static int copy_file(const struct spot *from, const struct spot *to, const struct stat *st)
+static int copy_file(struct ar_backup *backup, const struct spot *from, const struct spot *to,
+		     const struct stat *st)
 {
 	const struct timespec times[2] = { st->st_atim, st->st_mtim };
 	int out = -1, err = 0;
@@ -213,7 +222,7 @@ static int copy_file(const struct spot *from, const struct spot *to, const struc
 	if (in < 0)
 		return in;
 	out = sys_open(AR_OP_CREATE, to->dir_fd, to->name, O_WRONLY | O_CREAT | O_EXCL, 0600);
-	err = out < 0 ? out : copy_data(in, out);
+	err = out < 0 ? out : copy_data(backup, in, out);
 	if (!err) {
 		(void)sys_chown(out, "", st->st_uid, st->st_gid);
 		err = copy_xattrs(in, out);
@@ -252,9 +261,10 @@ static int copy_node(const struct spot *from, const struct spot *to, const struc
 	return 0;
 }
 
-static int copy(const struct spot *from, const struct spot *to, const struct stat *st)
+static int copy(struct ar_backup *backup, const struct spot *from, const struct spot *to,
+		const struct stat *st)
 {
-	return S_ISREG(st->st_mode) ? copy_file(from, to, st) : copy_node(from, to, st);
+	return S_ISREG(st->st_mode) ? copy_file(backup, from, to, st) : copy_node(from, to, st);
 }
 
 /* -------------------------------------------------------------- the second name */
@@ -279,31 +289,39 @@ static bool no_link(int err)
 }
 
 /* between two names of one file rename does nothing and leaves both */
-static int move(const struct spot *from, const struct spot *to, const struct stat *st)
+static bool is_still_there(const struct spot *spot, const struct stat *st)
+{
+	struct stat now;
+
+	return st->st_nlink > 1 &&
+	       !sys_fstatat(spot->dir_fd, spot->name, &now, AT_SYMLINK_NOFOLLOW) &&
+	       now.st_ino == st->st_ino && now.st_dev == st->st_dev;
+}
+
+static int move(struct ar_backup *backup, const struct spot *from, const struct spot *to,
+		const struct stat *st)
 {
 	int err = sys_rename(from->dir_fd, from->name, to->dir_fd, to->name, 0);
 
-	if (!err && st->st_nlink > 1) {
-		err = sys_unlink(from->dir_fd, from->name);
-		return err == -ENOENT ? 0 : err;
-	}
+	if (!err && is_still_there(from, st))
+		return sys_unlink(from->dir_fd, from->name);
 	if (err != -EXDEV)
 		return err;
-	err = copy(from, to, st);
+	err = copy(backup, from, to, st);
 	return err ? err : sys_unlink(from->dir_fd, from->name);
 }
 
-static int try_keep(const struct spot *from, const struct spot *to, const struct stat *st,
-		    enum ar_backup_how how)
+static int try_keep(struct ar_backup *backup, const struct spot *from, const struct spot *to,
+		    const struct stat *st, enum ar_backup_how how)
 {
 	if (how == AR_BACKUP_COPY)
-		return copy(from, to, st);
+		return copy(backup, from, to, st);
 	if (how == AR_BACKUP_MOVE)
-		return move(from, to, st);
+		return move(backup, from, to, st);
 	int err = sys_link(from->dir_fd, from->name, to->dir_fd, to->name);
 	if (err == -EXDEV)
-		return copy(from, to, st);
-	return no_link(err) ? move(from, to, st) : err;
+		return copy(backup, from, to, st);
+	return no_link(err) ? move(backup, from, to, st) : err;
 }
 
 static int keep(struct ar_backup *backup, const struct spot *from, int to_fd,
@@ -315,11 +333,11 @@ static int keep(struct ar_backup *backup, const struct spot *from, int to_fd,
 	if (strlen(from->name) + strlen(backup->suffix) > NAME_MAX)
 		return -ENAMETOOLONG;
 	strcpy(stpcpy(name, from->name), backup->suffix);
-	int err = try_keep(from, &to, st, how);
+	int err = try_keep(backup, from, &to, st, how);
 	if (in_the_way(err)) {
 		err = give_up(&to);
 		if (!err)
-			err = try_keep(from, &to, st, how);
+			err = try_keep(backup, from, &to, st, how);
 	}
 	return err;
 }

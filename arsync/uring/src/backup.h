@@ -24,4 +24,7 @@ int ar_backup_keep(struct ar_backup *backup, const ar_root *dst, int dir_fd, con
 /* false: it is itself a backup beside others, which is deleted without one */
 bool ar_backup_wanted(const struct ar_backup *backup, const char *name);
 
+/* makes copies that are under way end with -EINTR; from any thread */
+void ar_backup_stop(struct ar_backup *backup);
+
 #endif

@@ -84,6 +84,8 @@ void ar_lane_close(ar_lane *lane)
 void ar_lane_stop(ar_lane *lane)
 {
 	atomic_store(&lane->stop, 1);
+	if (lane->cfg.backup)
+		ar_backup_stop(lane->cfg.backup);
 }
 
 const struct ar_tally *ar_lane_tally(const ar_lane *lane)
