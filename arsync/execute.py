@@ -21,7 +21,7 @@ from arsync.uring.batch import Batch
 from arsync.uring.executor import BigFile, Executor, ExecutorSettings, Limit, RingRefused
 from arsync.uring.rules import Rules
 
-__all__ = ["Lanes", "Worker", "join_all"]
+__all__ = ["Lanes", "Worker", "join_all", "run_on_threads"]
 
 # What a lane takes of a big file at a time: a multiple of the hash chunk, a few milliseconds.
 _STRETCH_BYTES: Final = 16 << 20
@@ -85,6 +85,38 @@ def join_all(workers: Sequence[Worker]) -> None:
             worker.join()
     if interrupt:
         raise interrupt
+
+
+def run_on_threads(
+    work: Callable[[], None], count: int, name: str, stop: Callable[[], None]
+) -> None:
+    """Do the same work on several threads, and wait for the end of all.
+
+    Args:
+        stop: makes every thread come to an end; called where the wait is interrupted.
+    Raises: what the first thread that failed has raised; KeyboardInterrupt.
+    """
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            work()
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [Worker(run, f"{name}-{number}") for number in range(count)]
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.ended.wait()
+        join_all(threads)
+    except BaseException:
+        stop()
+        join_all(threads)
+        raise
+    if errors:
+        raise errors[0]
 
 
 class Lanes:

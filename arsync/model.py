@@ -202,6 +202,7 @@ class Op(enum.IntEnum):
     SPOOL = 34
     BACKUP = 35
     SYNC = 36
+    BURY = 37
 
 
 class Change(NamedTuple):

@@ -352,6 +352,7 @@ class DeletePolicy:
         ignore_errors: read errors in SRC do not keep anything.
         max_delete: where more entries would go, nothing is deleted; None for no limit.
         max_percent: the same as a share of the entries in DST.
+        trash_dir: what is deleted is moved there, relative to DST; None for nowhere.
         allow_empty_source: a source with nothing in it empties DST.
     """
 
@@ -360,6 +361,7 @@ class DeletePolicy:
     ignore_errors: bool = False
     max_delete: int | None = None
     max_percent: int | None = None
+    trash_dir: bytes | None = None
     allow_empty_source: bool = False
 
     def __post_init__(self) -> None:
@@ -370,6 +372,8 @@ class DeletePolicy:
         _check_choice("delete", self.when, get_args(DeleteTime))
         _check_range("max_delete", self.max_delete)
         _check_range("max_percent", self.max_percent)
+        if self.trash_dir is not None and not self.trash_dir:
+            raise UsageError("--trash-dir: the name of the directory is empty")
 
     @property
     def wanted(self) -> bool:

@@ -13,9 +13,9 @@ import resource
 from dataclasses import dataclass
 from typing import Final
 
-from arsync.errors import NotSupportedError
+from arsync.errors import NotSupportedError, UsageError, quoted
 from arsync.model import Method
-from arsync.options import EngineOptions, SyncOptions, WritePolicy
+from arsync.options import DeletePolicy, EngineOptions, SyncOptions, WritePolicy
 from arsync.uring.executor import Backup, ExecutorSettings, new_run_name
 from arsync.uring.granule import measure_granule_ns
 from arsync.uring.methods import choose, choose_engine
@@ -28,6 +28,7 @@ __all__ = [
     "explain_refusal",
     "find_granule_ns",
     "make_settings",
+    "make_trash",
 ]
 
 KIB: Final = 1024
@@ -184,6 +185,24 @@ def make_backup(policy: WritePolicy, dst: bytes) -> Backup | None:
         return None
     directory = b"" if policy.backup_dir is None else os.path.join(dst, policy.backup_dir)
     return Backup(directory, policy.backup_suffix)
+
+
+def make_trash(policy: DeletePolicy, dst: bytes) -> Backup | None:
+    """Return where a run moves what it deletes; None where nothing remains of it.
+
+    Args:
+        dst: path of the destination.
+    Raises: UsageError where the directory is on another filesystem than the destination.
+    """
+    if policy.trash_dir is None:
+        return None
+    path = os.path.join(dst, policy.trash_dir)
+    above = path
+    while not os.path.lexists(above):
+        above = os.path.dirname(above)
+    if os.path.isdir(dst) and os.stat(above).st_dev != os.stat(dst).st_dev:
+        raise UsageError(f"--trash-dir: {quoted(path)} is on another filesystem than {quoted(dst)}")
+    return Backup(path, b"")
 
 
 def _choose_methods(

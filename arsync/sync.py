@@ -29,7 +29,7 @@ from arsync.errors import (
     Interrupted,
     describe,
 )
-from arsync.execute import Lanes, Worker, join_all
+from arsync.execute import Lanes, run_on_threads
 from arsync.listener import Listener
 from arsync.model import (
     Counts,
@@ -56,11 +56,12 @@ from arsync.settings import (
     find_granule_ns,
     make_backup,
     make_settings,
+    make_trash,
 )
 from arsync.sources import Sources
 from arsync.stop import Stop, ctrl_c
 from arsync.uring import Batch, ExtrasPass, Identity, Later, LaterKind, Rules, Tally
-from arsync.uring.executor import ExecutorSettings, WritingRefused
+from arsync.uring.executor import Backup, ExecutorSettings, WritingRefused
 from arsync.uring.scanner import Root, Scanner
 from arsync.uring.selection import Matcher
 
@@ -138,6 +139,7 @@ class _Run:
         self._src = b""
         self._dst = b""
         self._temp_dir: bytes | None = None
+        self._trash: Backup | None = None
         self._links: Later | None = None
         self._sources: Later | None = None
         self._failed_directories = FailedDirectories()
@@ -202,6 +204,7 @@ class _Run:
         if self._options.write.temp_dir is not None:
             self._temp_dir = os.path.join(self._dst, self._options.write.temp_dir)
         temp_dir_fd = open_temp_dir(self._temp_dir, stack)
+        self._trash = make_trash(self._options.delete, self._dst)
         dst_root = open_target(target, self._options.write)
         if dst_root:
             stack.enter_context(dst_root)
@@ -214,7 +217,8 @@ class _Run:
         removals: list[tuple[Root, Later]] = []
         new_root = target.missing
         write = self._options.write
-        kept = filter(None, (write.temp_dir, write.backup_dir))
+        delete = self._options.delete
+        kept = filter(None, (write.temp_dir, write.backup_dir, delete.trash_dir))
         spared = tuple(os.path.join(self._dst, path) for path in kept)
         if dst_root and self._delete_policy.is_limited and len(transfers) > 1:
             self._judge_all(Sources(transfers, roots, 0, new_root, spared), dst_root)
@@ -398,14 +402,18 @@ class _Run:
             return
         self._found.add(settled.raw[0])
         with self._timed(Phase.DELETE.value):
-            for part in (ExtrasPass.FILES, ExtrasPass.DIRS):
+            parts = (ExtrasPass.FILES, ExtrasPass.DIRS)
+            if self._delete_policy.trash_dir is not None:
+                parts = (ExtrasPass.WHOLE, ExtrasPass.CARRIED)
+            for part in parts:
                 extras.start(part)
                 # a directory is empty when those in it are gone
                 self._run_phase(Phase.DELETE, extras, in_order=part is ExtrasPass.DIRS)
 
     def _settle(self, extras: Later) -> Tally:
         write = self._options.write
-        return extras.settle(backups_stay=write.backup and write.backup_dir is None)
+        beside = write.backup_dir is None and self._delete_policy.trash_dir is None
+        return extras.settle(backups_stay=write.backup and beside)
 
     def _note_read_errors(self, batch: Batch) -> None:
         if batch.problem_count and batch.has_read_errors():
@@ -428,7 +436,8 @@ class _Run:
         record: Callable[[Unit], None] | None,
         stack: ExitStack,
     ) -> None:
-        settings = replace(settings, backup=make_backup(self._options.write, self._dst))
+        backup = make_backup(self._options.write, self._dst)
+        settings = replace(settings, backup=backup, trash=self._trash)
         self._lanes = Lanes(settings, rules, self._engine.lanes, self._done, record)
         stack.callback(self._end_lanes)
 
@@ -449,37 +458,20 @@ class _Run:
 
     def _walk(self, walk: Walk) -> None:
         """Walk on several threads; raise here what one of them raised."""
-        errors: list[BaseException] = []
 
-        def work() -> None:
-            try:
-                walk.run()
-            except BaseException as error:
-                errors.append(error)
+        def stop() -> None:
+            walk.stop()
+            if self._lanes:
+                self._lanes.stop()
 
-        threads = [
-            Worker(work, f"arsync-scan-{number}") for number in range(self._engine.scan_threads)
-        ]
         with self._lock:
             self._walking = walk
         try:
             self._raise_what_failed()
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                thread.ended.wait()
-            join_all(threads)
-        except BaseException:
-            walk.stop()
-            if self._lanes:
-                self._lanes.stop()
-            join_all(threads)
-            raise
+            run_on_threads(walk.run, self._engine.scan_threads, "arsync-scan", stop)
         finally:
             with self._lock:
                 self._walking = None
-        if errors:
-            raise errors[0]
 
     def _take_in(
         self,

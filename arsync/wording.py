@@ -65,6 +65,7 @@ VERBS: Final[Mapping[Op, str]] = MappingProxyType(
         Op.RING_SETUP: "set up io_uring for",
         Op.RING_SUBMIT: "pass to io_uring",
         Op.MEMORY: "get memory for",
+        Op.BURY: "move to the trash",
         Op.SPOOL: "write the temporary list of",
         Op.BACKUP: "back up",
         Op.SYNC: "write back to the disk",

@@ -77,6 +77,7 @@ class Draft:
     temp_dir: str | None = None
     backup_dir: str | None = None
     suffix: str | None = None
+    trash_dir: str | None = None
     out_format: str | None = None
     log_file: str | None = None
     log_format: str = OutputOptions.log_format
@@ -190,7 +191,7 @@ class Draft:
         flags = {"recursive": self.archived and not named, "dirs": named, **self.flags}
         for name in ("xattrs", "atimes", "hard_links"):
             flags[name] = self.counts.get(name, 0) > 0
-        for name in ("temp_dir", "backup_dir", "suffix"):
+        for name in ("temp_dir", "backup_dir", "suffix", "trash_dir"):
             value = getattr(self, name)
             flags[name] = None if value is None else os.fsencode(value)
         return SyncOptions(

@@ -159,6 +159,10 @@ def _delete(time: str, draft: Draft, _value: str) -> None:
     draft.delete(time)
 
 
+def _trash_dir(draft: Draft, value: str) -> None:
+    draft.trash_dir = value
+
+
 def _no_delete(draft: Draft, _value: str) -> None:
     draft.keep_extras()
 
@@ -244,6 +248,15 @@ DELETION: Final = (
         apply=Draft.limit_deletions,
         value=Value.REQUIRED,
         metavar="N|N%",
+    ),
+    Option(
+        ("trash-dir",),
+        "",
+        Topic.DELETION,
+        "move there what is deleted; relative to DST",
+        apply=_trash_dir,
+        value=Value.REQUIRED,
+        metavar="DIR",
     ),
     flag("allow-empty-source", "", Topic.DELETION, "even where SRC has nothing in it"),
 )

@@ -108,6 +108,7 @@ class _Lib:
     AR_PRUNE_NEITHER: int
     AR_PAIR_EXTRA: int
     AR_PAIR_KEPT: int
+    AR_PAIR_CARRIED: int
     AR_CHILD_ASK: int
     AR_CHILD_EXTRA: int
     AR_CHILD_BLOCKING: int
@@ -196,6 +197,8 @@ class _Lib:
     AR_LATER_EXTRAS: int
     AR_EXTRAS_FILES: int
     AR_EXTRAS_DIRS: int
+    AR_EXTRAS_WHOLE: int
+    AR_EXTRAS_CARRIED: int
     AR_LATER_SOURCES: int
     AR_ENGINE_URING: int
     AR_ENGINE_SYNC: int
@@ -242,6 +245,7 @@ class _Lib:
     AR_OP_SPOOL: int
     AR_OP_BACKUP: int
     AR_OP_SYNC: int
+    AR_OP_BURY: int
     AR_OP_COUNT: int
     AR_FAULT_ERROR: int
     AR_FAULT_SHORT: int

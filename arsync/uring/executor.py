@@ -81,6 +81,7 @@ class ExecutorSettings:
         temp_dir_fd: where temporary files are made, -1 for beside their targets.
         bytes_per_s: limit over all lanes, 0 for none.
         backup: where what is replaced is kept, None for nowhere.
+        trash: where what is deleted goes, None for nowhere.
         run: name of the run, from `new_run_name`.
     """
 
@@ -101,6 +102,7 @@ class ExecutorSettings:
     bytes_per_s: int
     run: str
     backup: Backup | None = None
+    trash: Backup | None = None
 
     def without_ring(self) -> ExecutorSettings:
         """Return the same for plain calls."""
@@ -170,7 +172,7 @@ class Executor:
     def __init__(
         self, settings: ExecutorSettings, rules: Rules, limit: Limit, lane: int = 0
     ) -> None:
-        self._alive = (rules, limit, settings.backup)
+        self._alive = (rules, limit, settings.backup, settings.trash)
         config = ffi.new(
             "struct ar_lane_config *",
             {
@@ -188,6 +190,7 @@ class Executor:
                 "rules": rules.raw,
                 "limit": limit.raw,
                 "backup": settings.backup.raw if settings.backup else ffi.NULL,
+                "trash": settings.trash.raw if settings.trash else ffi.NULL,
             },
         )
         out = ffi.new("ar_lane **")

@@ -36,6 +36,8 @@ class ExtrasPass(enum.IntEnum):
 
     FILES = 1
     DIRS = 2
+    WHOLE = 3
+    CARRIED = 4
 
 
 class Later:

@@ -17,9 +17,11 @@ import pytest
 
 from arsync import sync
 from arsync.deletion import Found, why_kept
+from arsync.errors import UsageError
+from arsync.filters import parse_filters
 from arsync.model import Kind, Op, ProblemKind, State, WarningKind
 from arsync.options import ARCHIVE, DeletePolicy, LinkPolicy, SyncOptions, WritePolicy
-from arsync.uring.faults import fault, paused_at
+from arsync.uring.faults import FOREVER, fault, paused_at
 from tests.kit import Dir, File, Symlink, Tree, make
 from tests.kit.filesystems import Filesystems
 from tests.kit.programs import run_arsync
@@ -334,3 +336,99 @@ def test_times_of_directories_stay(tmp_path: Path) -> None:
         ran = delete(place / "src", place / "dst", when=when)
         assert [*ran.changes] == [b"d/x"]
         assert (place / "dst" / "d").stat().st_mtime_ns == 5
+
+
+# ------------------------------------------------------------------------- the trash
+
+
+def bury(src: Path, dst: Path, trash: bytes = b"trash", **settings: Any) -> Ran:
+    """Run with --delete --trash-dir."""
+    policy = DeletePolicy(when="after", trash_dir=trash, **settings.pop("policy", {}))
+    return run(src, dst, ARCHIVE, delete=policy, **settings)
+
+
+@pytest.mark.parametrize("engine", ["uring", "sync"])
+def test_what_is_deleted_goes_to_the_trash(engine: str, tmp_path: Path) -> None:
+    """Directories are moved whole, told and counted entry by entry, and the trash stays."""
+    src, dst = places(tmp_path)
+    inode = (dst / "x").stat().st_ino
+    ran = bury(src, dst, engine=engine)
+    assert (ran.code, ran.report.counts.deleted) == (0, 5)
+    assert set(states(ran).values()) == {State.DONE}
+    assert len(states(ran)) == 5
+    assert (dst / "trash" / "x").stat().st_ino == inode
+    left = ["f", "trash", "trash/c", "trash/x", "trash/x/a", "trash/x/y", "trash/x/y/b"]
+    assert names_in(dst) == left
+    ran = bury(src, dst, engine=engine)
+    assert (ran.code, states(ran)) == (0, {})
+    assert names_in(dst) == left
+
+
+def test_names_in_the_trash_are_numbered(tmp_path: Path) -> None:
+    """What has been deleted before under a name stays beside what comes later."""
+    src, dst = places(tmp_path)
+    long = "n" * 255
+    for content in ("1", "2", "3"):
+        (dst / "x").mkdir(exist_ok=True)
+        (dst / "c").write_text(content)
+        (dst / long).write_text(content)
+        assert bury(src, dst).code == 0
+    trash = dst / "trash"
+    assert [(trash / name).read_text() for name in ("c", "c.1", "c.2")] == ["1", "2", "3"]
+    assert (trash / f"{long[:253]}.2").read_text() == "3"
+    assert (trash / "x.2").is_dir()
+
+
+def test_only_part_of_a_directory_goes_to_the_trash(tmp_path: Path) -> None:
+    """Where something stays, each entry is moved, and the directories above get their modes."""
+    src, dst = places(tmp_path)
+    (dst / "x" / "z").mkdir(0o750)
+    (dst / "x" / "z" / "keep").touch()
+    (dst / "x" / "z" / "go").touch()
+    (dst / "x" / "z").chmod(0o750)
+    rules = parse_filters([("filter", b"P keep")], Path.read_bytes)  # type: ignore[arg-type]
+    ran = bury(src, dst, filters=rules)
+    assert ran.code == 0
+    trash = [name for name in names_in(dst) if name.startswith("trash/")]
+    expected = ["c", "x", "x/a", "x/y", "x/y/b", "x/z", "x/z/go"]
+    assert trash == [f"trash/{name}" for name in expected]
+    assert names_in(dst / "x") == ["z", "z/keep"]
+    assert (dst / "trash" / "x" / "z").stat().st_mode & 0o777 == 0o750
+
+
+def test_what_is_in_the_way_goes_to_the_trash(tmp_path: Path) -> None:
+    """The content of a directory that a file replaces is moved, too."""
+    src, dst = places(tmp_path, {"x": File(b"new"), "c": File(b"3")})
+    ran = bury(src, dst)
+    assert ran.code == 0
+    assert (dst / "x").read_bytes() == b"new"
+    assert names_in(dst / "trash") == ["x", "x/a", "x/y", "x/y/b"]
+
+
+def test_a_dry_run_makes_no_trash(tmp_path: Path) -> None:
+    """With -n the same is told, and nothing moves."""
+    src, dst = places(tmp_path)
+    ran = bury(src, dst, dry_run=True)
+    assert set(states(ran)) == {b"c", b"x", b"x/a", b"x/y", b"x/y/b"}
+    assert not (dst / "trash").exists()
+
+
+def test_a_trash_elsewhere_is_refused(tmp_path: Path, filesystems: Filesystems) -> None:
+    """A rename does not leave the filesystem, and nothing is deleted instead."""
+    src, dst = places(tmp_path)
+    with filesystems.mount("ext4").directory() as elsewhere:
+        ran = bury(src, dst, os.fsencode(elsewhere / "trash"))
+    assert isinstance(ran.error, UsageError)
+    assert "is on another filesystem" in str(ran.error)
+    assert (dst / "c").exists()
+
+
+def test_an_entry_that_cannot_be_moved_fails(tmp_path: Path) -> None:
+    """It is told with its errno; what is in it is not said to be gone."""
+    src, dst = places(tmp_path)
+    with fault(Op.RENAME, value=errno.EXDEV, count=FOREVER):
+        ran = bury(src, dst, **single("sync"))
+    assert ran.code == 23
+    assert {op for _, op, _ in ran.failed} >= {Op.BURY}
+    assert ran.report.counts.deleted == 0
+    assert states(ran)[b"x/y/b"] == State.SKIPPED

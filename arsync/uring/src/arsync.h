@@ -169,6 +169,7 @@ struct ar_change {
 #define AR_PAIR_HELD 4096	/* its own change is elsewhere: it waits for entries (-m) */
 #define AR_PAIR_EXTRA 1024	/* the destination page holds extras, the source page is a path */
 #define AR_PAIR_KEPT 2048	/* of EXTRA: something else in the directory stays */
+#define AR_PAIR_CARRIED 16384	/* of EXTRA: all in it goes with a directory above */
 #define AR_PAIR_REMOVE 8192	/* names to be removed from the source */
 #define AR_PAIR_CONVERGED 65536	/* both sides are as recorded, and were found equal then */
 #define AR_PAIR_SOME 262144	/* only names that were asked for, whoever owns the directory */
@@ -561,6 +562,8 @@ typedef struct ar_later ar_later;
 
 #define AR_EXTRAS_FILES 1	/* all but directories */
 #define AR_EXTRAS_DIRS 2	/* directories, those in others first */
+#define AR_EXTRAS_WHOLE 3	/* what is moved; a directory that goes with all that is in it */
+#define AR_EXTRAS_CARRIED 4	/* and what has gone with one: AR_PAIR_CARRIED */
 
 /* records go to spool_fd, an unlinked file that the caller keeps open */
 int ar_later_open(int spool_fd, uint32_t what, ar_later **out);
@@ -610,6 +613,7 @@ struct ar_lane_config {
 	const struct ar_rules *rules;
 	struct ar_limit *limit;	/* shared by all lanes, or NULL */
 	ar_backup *backup;	/* the same */
+	ar_backup *trash;	/* where what is deleted goes, or NULL */
 };
 
 struct ar_limit {		/* --bwlimit: a token bucket that all lanes draw from */
@@ -673,7 +677,8 @@ int ar_big_close(ar_lane *lane, ar_big *big, int keep);
 #define AR_OP_SPOOL 34
 #define AR_OP_BACKUP 35
 #define AR_OP_SYNC 36
-#define AR_OP_COUNT 37
+#define AR_OP_BURY 37	/* move to the trash */
+#define AR_OP_COUNT 38
 
 #define AR_FAULT_ERROR 1	/* value: the errno to return */
 #define AR_FAULT_SHORT 2	/* value: the most bytes to pass on */

@@ -19,6 +19,11 @@
 
 #define DIR_FLAGS (O_RDONLY | O_DIRECTORY | O_NOFOLLOW)
 #define COPY_BYTES (1u << 18)
+#define MOST_NAMES 100000	/* that are tried for one entry in the trash */
+
+#ifndef RENAME_NOREPLACE
+#define RENAME_NOREPLACE (1 << 0)
+#endif
 
 struct ar_backup {
 	char *dir;		/* NULL: beside what is kept */
@@ -366,4 +371,31 @@ bool ar_backup_wanted(const struct ar_backup *backup, const char *name)
 	const size_t len = strlen(name), suffix = strlen(backup->suffix);
 
 	return backup->dir || len <= suffix || strcmp(name + len - suffix, backup->suffix);
+}
+
+/* the name, or for a number above 0 as much of it as leaves room for that */
+static void number_name(char *out, const char *name, unsigned int number)
+{
+	char tail[16] = "";
+
+	if (number)
+		snprintf(tail, sizeof(tail), ".%u", number);
+	snprintf(out, NAME_MAX + 1, "%.*s%s", NAME_MAX - (int)strlen(tail), name, tail);
+}
+
+int ar_backup_bury(struct ar_backup *trash, const ar_root *dst, int dir_fd, const char *path,
+		   size_t len, const char *name)
+{
+	int to_fd = open_dir(trash, dst, dir_fd, path, len);
+	char new_name[NAME_MAX + 1];
+	int err = -EEXIST;
+
+	if (to_fd < 0)
+		return to_fd;
+	for (unsigned int number = 0; err == -EEXIST && number < MOST_NAMES; number++) {
+		number_name(new_name, name, number);
+		err = sys_rename(dir_fd, name, to_fd, new_name, RENAME_NOREPLACE);
+	}
+	close(to_fd);
+	return err;
 }

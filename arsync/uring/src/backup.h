@@ -21,6 +21,12 @@ enum ar_backup_how {
 int ar_backup_keep(struct ar_backup *backup, const ar_root *dst, int dir_fd, const char *path,
 		   size_t len, const char *name, enum ar_backup_how how);
 
+/*
+ * Moves an entry, a directory too, out of the destination; with .1, .2 or the like
+ * behind its name where that is taken.  0 or -errno.
+ */
+int ar_backup_bury(struct ar_backup *trash, const ar_root *dst, int dir_fd, const char *path,
+		   size_t len, const char *name);
 /* false: it is itself a backup beside others, which is deleted without one */
 bool ar_backup_wanted(const struct ar_backup *backup, const char *name);
 

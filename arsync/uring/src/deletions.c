@@ -6,7 +6,8 @@
  * of the directory: so one pass (settle) finds every directory that must stay because
  * something in it stays, remembers it by its inode and counts the rest.  A second one
  * gives all that is not a directory, in batches that may run in any order, a third
- * the directories, which are empty by then.
+ * the directories, which are empty by then.  Where extras are moved, a directory of
+ * which nothing stays goes whole: first all that is moved, then what went with it.
  */
 #include "later.h"
 
@@ -169,16 +170,38 @@ static int add_change(struct ar_batch *out, uint32_t row)
 	return 0;
 }
 
+/* whether its directory, one above which all are extras, goes whole */
+static bool is_carried(const struct ar_later *later, const struct extras_record *extras)
+{
+	const struct ar_page *page = dst_page_of(extras);
+
+	return !(extras->flags & AR_PAIR_TOUCHED) &&
+	       !ar_inodes_has(later->inodes, ar_inode_of(page->dev, &page->self));
+}
+
+static bool is_of_pass(const struct ar_later *later, const struct extras_record *extras)
+{
+	if (later->pass == AR_EXTRAS_WHOLE)
+		return !is_carried(later, extras);
+	return later->pass != AR_EXTRAS_CARRIED || is_carried(later, extras);
+}
+
+static bool is_asked_for(const struct ar_later *later, const struct ar_row *row)
+{
+	if (later->pass == AR_EXTRAS_FILES)
+		return row->type != DT_DIR;
+	return later->pass != AR_EXTRAS_DIRS || row->type == DT_DIR;
+}
+
 static int add_changes(struct ar_later *later, const struct ar_page *page, uint32_t pair,
 		       struct ar_batch *out)
 {
-	const bool dirs = later->pass == AR_EXTRAS_DIRS;
 	int err = 0;
 
 	for (uint32_t i = 0; i < page->row_count && !err; i++) {
 		const struct ar_row *row = &ar_rows(page)[i];
 
-		if ((row->type == DT_DIR) != dirs || has_trouble(row))
+		if (!is_asked_for(later, row) || has_trouble(row))
 			continue;
 		if (is_kept(later, page, row))
 			err = ar_batch_add_problem(out, pair, i, AR_PROBLEM_KEPT, 1, AR_OP_NONE,
@@ -195,13 +218,16 @@ static int give_pair(struct ar_later *later, const struct extras_record *extras,
 	const uint32_t changes = out->change_count, problems = out->problem_count;
 	const uint8_t *pages = (const uint8_t *)(extras + 1);
 
+	if (!is_of_pass(later, extras))
+		return 0;
 	int err = add_changes(later, dst_page_of(extras), out->pair_count, out);
 	if (err || (changes == out->change_count && problems == out->problem_count))
 		return err;
 	struct ar_pair *pair = ar_batch_add_pair(out);
 	if (!pair)
 		return -ENOMEM;
-	pair->flags = extras->flags;
+	pair->flags = extras->flags |
+		      (later->pass == AR_EXTRAS_CARRIED ? AR_PAIR_CARRIED : 0);
 	pair->change_first = changes;
 	pair->change_count = out->change_count - changes;
 	err = ar_later_page(out, 0, pages, extras->src_bytes, &pair->src_page);

@@ -4,7 +4,8 @@
  * Only what the planner put into a batch, each name beneath the root and without
  * following a link, and only what is still the same inode as when it was found: what
  * somebody put there since was nobody's extra.  With backups a file's own name goes
- * by the move that keeps it.
+ * by the move that keeps it, and with a trash everything is moved, a directory whole
+ * where nothing in it stays.
  */
 #include "lane.h"
 
@@ -51,6 +52,11 @@ static int remove_name(struct ar_lane *lane, const struct ar_page *page, int dir
 {
 	const char *name = ar_row_name(page, row);
 
+	if (lane->cfg.trash) {
+		*op = AR_OP_BURY;
+		return ar_backup_bury(lane->cfg.trash, lane->batch->dst_root, dir_fd,
+				      ar_page_str(page, page->path_off), page->path_len, name);
+	}
 	*op = row->type == DT_DIR ? AR_OP_RMDIR : AR_OP_UNLINK;
 	if (row->type == DT_DIR)
 		return sys_rmdir(dir_fd, name);
@@ -158,6 +164,21 @@ static void skip(struct ar_change *change, uint32_t count, int state)
 		change[i].state = (uint8_t)state;
 }
 
+/* what is in a directory that was moved is gone when that is */
+static void note_carried(struct ar_lane *lane, uint32_t index)
+{
+	const struct ar_pair *pair = &lane->batch->pairs[index];
+	const struct ar_page *page = ar_dst_page(lane->batch, pair);
+	struct ar_change *change = lane->batch->changes + pair->change_first;
+	int fd = ar_stopped(lane) ? -ECANCELED : open_place(lane, page);
+
+	skip(change, pair->change_count, fd == -ENOENT ? AR_STATE_DONE : AR_STATE_SKIPPED);
+	for (uint32_t i = 0; fd == -ENOENT && i < pair->change_count; i++)
+		count_removed(&lane->tally, &ar_rows(page)[change[i].dst_row]);
+	if (fd >= 0)
+		close(fd);
+}
+
 void ar_extras_remove(struct ar_lane *lane, uint32_t index)
 {
 	const struct ar_pair *pair = &lane->batch->pairs[index];
@@ -167,6 +188,10 @@ void ar_extras_remove(struct ar_lane *lane, uint32_t index)
 
 	if (!pair->change_count)
 		return;
+	if (pair->flags & AR_PAIR_CARRIED) {
+		note_carried(lane, index);
+		return;
+	}
 	if (!ar_stopped(lane))
 		place.fd = open_place(lane, ar_dst_page(lane->batch, pair));
 	if (place.fd < 0) {

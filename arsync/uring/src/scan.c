@@ -275,7 +275,7 @@ static int scan_extra(struct scan_call *call, const struct task *task, const str
 	const struct mark mark = mark_batch(call->out);
 
 	call->pair = call->out->pair_count;
-	dir->pair_flags = AR_PAIR_EXTRA;
+	dir->pair_flags = AR_PAIR_EXTRA | task->pair_flags;
 	if (task->knows_filter)
 		ar_filter_use(call, dir, task->filter);
 	int err = ar_dir_open_extra(call, dir, row, dev);
@@ -437,6 +437,8 @@ static int scan_extra_child(struct scan_call *call, const struct ar_batch *paren
 	const struct ar_page *dst = ar_dst_page(parent, pair);
 	const struct ar_row *row = &ar_rows(dst)[child->row];
 	const struct task task = {
+		/* a directory that blocks is no extra itself, and is not moved */
+		.pair_flags = child->flags & AR_CHILD_BLOCKING ? AR_PAIR_TOUCHED : 0,
 		.knows_filter = child->filter,
 		.filter = child->filter ? child->filter : pair->filter,
 	};
