@@ -10,11 +10,12 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from arsync.manifest.places import state_directory
 from arsync.options import SyncOptions
 from arsync.roots import Transfer
 from arsync.uring.scanner import Root, Scanner, scan_flags
 
-__all__ = ["Sources"]
+__all__ = ["Sources", "own_directories"]
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,14 @@ class Sources:
                 if below:
                     scanner.spare(below)
         return scanner
+
+
+def own_directories(options: SyncOptions, dst: bytes) -> tuple[bytes, ...]:
+    """Return the paths of what a run, or another one, keeps for itself, inside DST or not."""
+    write = options.write
+    named = filter(None, (write.temp_dir, write.backup_dir, options.delete.trash_dir))
+    state = os.fsencode(state_directory(options.manifest.state_dir))
+    return (*(os.path.join(dst, path) for path in named), state)
 
 
 def _below(root: bytes, path: bytes) -> bytes | None:

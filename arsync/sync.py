@@ -58,7 +58,7 @@ from arsync.settings import (
     make_settings,
     make_trash,
 )
-from arsync.sources import Sources
+from arsync.sources import Sources, own_directories
 from arsync.stop import Stop, ctrl_c
 from arsync.uring import Batch, ExtrasPass, Identity, Later, LaterKind, Rules, Tally
 from arsync.uring.executor import Backup, ExecutorSettings, WritingRefused
@@ -217,9 +217,7 @@ class _Run:
         removals: list[tuple[Root, Later]] = []
         new_root = target.missing
         write = self._options.write
-        delete = self._options.delete
-        kept = filter(None, (write.temp_dir, write.backup_dir, delete.trash_dir))
-        spared = tuple(os.path.join(self._dst, path) for path in kept)
+        spared = own_directories(self._options, self._dst)
         if dst_root and self._delete_policy.is_limited and len(transfers) > 1:
             self._judge_all(Sources(transfers, roots, 0, new_root, spared), dst_root)
         for index, transfer in enumerate(transfers):

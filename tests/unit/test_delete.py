@@ -20,7 +20,14 @@ from arsync.deletion import Found, why_kept
 from arsync.errors import UsageError
 from arsync.filters import parse_filters
 from arsync.model import Kind, Op, ProblemKind, State, WarningKind
-from arsync.options import ARCHIVE, DeletePolicy, LinkPolicy, SyncOptions, WritePolicy
+from arsync.options import (
+    ARCHIVE,
+    DeletePolicy,
+    LinkPolicy,
+    ManifestPolicy,
+    SyncOptions,
+    WritePolicy,
+)
 from arsync.uring.faults import FOREVER, fault, paused_at
 from tests.kit import Dir, File, Symlink, Tree, make
 from tests.kit.filesystems import Filesystems
@@ -198,6 +205,18 @@ def test_backups_stay(tmp_path: Path) -> None:
         assert sync(f"{src}/", dst, SyncOptions(delete=policy, write=write)).exit_code == 0
         old = ["old", "old/bak", "old/bak/c", "old/bak/x", "old/bak/x/a"]
         assert names_in(dst) == ["f", *old, "old/bak/x/y", "old/bak/x/y/b"]
+
+
+def test_manifests_stay(tmp_path: Path) -> None:
+    """The --state-dir inside DST is not deleted, whether this run uses a manifest or not."""
+    src, dst = places(tmp_path)
+    state = dst / "deep" / "state"
+    for use in (True, True, False):
+        policy = ManifestPolicy(manifest=use, state_dir=str(state))
+        ran = run(src, dst, ARCHIVE, delete=DeletePolicy(when="after"), manifest=policy)
+        assert ran.code == 0
+        assert sorted(os.listdir(dst)) == ["deep", "f"]
+        assert [*state.rglob("data.mdb")] != []
 
 
 @pytest.mark.parametrize("dry_run", [True, False])

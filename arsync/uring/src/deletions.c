@@ -170,12 +170,12 @@ static int add_change(struct ar_batch *out, uint32_t row)
 	return 0;
 }
 
-/* whether its directory, one above which all are extras, goes whole */
+/* whether its directory goes whole; it does not where it only blocks, or is no extra */
 static bool is_carried(const struct ar_later *later, const struct extras_record *extras)
 {
 	const struct ar_page *page = dst_page_of(extras);
 
-	return !(extras->flags & AR_PAIR_TOUCHED) &&
+	return !(extras->flags & (AR_PAIR_TOUCHED | AR_PAIR_REPLACE)) &&
 	       !ar_inodes_has(later->inodes, ar_inode_of(page->dev, &page->self));
 }
 

@@ -152,8 +152,6 @@ static int extra_rows(struct scan_call *call, struct ar_dir *dir, struct ar_writ
 /* who removes what is in a directory that stays puts its times back */
 static int add_pair(struct scan_call *call, struct ar_dir *dir, struct ar_writer *dst, bool kept)
 {
-	const bool is_nested = (dir->pair_flags & (AR_PAIR_EXTRA | AR_PAIR_TOUCHED)) ==
-			       AR_PAIR_EXTRA;
 	struct ar_writer src = { .batch = call->out, .side = SRC };
 	uint64_t src_page, dst_page;
 	int err = ar_page_close(dst, &dir->side[DST], NULL, 0, &dst_page);
@@ -170,7 +168,8 @@ static int add_pair(struct scan_call *call, struct ar_dir *dir, struct ar_writer
 	pair->src_page = src_page;
 	pair->dst_page = dst_page;
 	pair->flags = AR_PAIR_EXTRA | AR_PAIR_NAMED | (kept ? AR_PAIR_KEPT : 0) |
-		      (is_nested ? 0 : AR_PAIR_TOUCHED);
+		      (dir->pair_flags & AR_PAIR_EXTRA ? dir->pair_flags & AR_PAIR_REPLACE
+						       : AR_PAIR_TOUCHED);
 	pair->filter = dir->filter_id;
 	call->rows += dst->rows;
 	return 0;

@@ -437,8 +437,7 @@ static int scan_extra_child(struct scan_call *call, const struct ar_batch *paren
 	const struct ar_page *dst = ar_dst_page(parent, pair);
 	const struct ar_row *row = &ar_rows(dst)[child->row];
 	const struct task task = {
-		/* a directory that blocks is no extra itself, and is not moved */
-		.pair_flags = child->flags & AR_CHILD_BLOCKING ? AR_PAIR_TOUCHED : 0,
+		.pair_flags = child->flags & AR_CHILD_BLOCKING ? AR_PAIR_REPLACE : 0,
 		.knows_filter = child->filter,
 		.filter = child->filter ? child->filter : pair->filter,
 	};
