@@ -392,6 +392,8 @@ def test_no_memory_is_survived_at_every_step(kind: LaterKind) -> None:
         pair = Pair(Page(rows), None, lib.AR_PAIR_NEW)
         if kind is LaterKind.EXTRAS:
             pair = Pair(Page(()), Page(rows), lib.AR_PAIR_EXTRA | lib.AR_PAIR_KEPT)
+        if kind is LaterKind.SOURCES:
+            pair = Pair(Page(rows), Page(rows))
         batch = compared(pair)
         lib.ar_fault_set(Op.MEMORY, step, 1, lib.AR_FAULT_ERROR, errno.ENOMEM)
         try:

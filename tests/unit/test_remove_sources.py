@@ -125,3 +125,15 @@ def test_what_cannot_be_removed_is_a_failure(tmp_path: Path, engine: str) -> Non
     assert ran.code == 23
     assert ran.failed == [(b"a", Op.UNLINK, errno.EPERM)]
     assert files_in(src) == {"a"}
+
+
+def test_a_directory_of_many_pages_and_many_directories(tmp_path: Path, engine: str) -> None:
+    """Names come back from the spool page by page and batch by batch, and all of them go."""
+    src, dst = tmp_path / "src", tmp_path / "dst"
+    long = {f"{number:04}": File(b"%d" % number) for number in range(2500)}
+    many = {f"d{number:03}": {"f": File()} for number in range(300)}
+    make(Tree({"long": long, **many}), src)
+    assert run(src, dst, engine=engine, remove_source_files=True).code == 0
+    assert files_in(src) == set()
+    assert len(files_in(dst)) == 2800
+    assert len(list(src.iterdir())) == 301
