@@ -107,7 +107,8 @@ class RunManifest:
         for name in filter(None, self._found.below.split(b"/")):
             (start,) = self._known.directory_ids([name_key((start, name))])
         equality = _digest(self._options, identity)
-        return Checkpoint(self._known, scanner, Keeping(tree, equality, granule_ns), start)
+        keeping = Keeping(tree, equality, granule_ns, self._options.manifest.rehash)
+        return Checkpoint(self._known, scanner, keeping, start)
 
     def _tree_of(self, source: Identity) -> int | None:
         def same(recorded: Any) -> bool:

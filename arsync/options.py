@@ -277,10 +277,16 @@ class ManifestPolicy:
     Args:
         manifest: whether anything is.
         state_dir: where manifests are kept; None for $ARSYNC_STATE_DIR or XDG's directory.
+        ignore_ctime: a ctime that moved since it was recorded is no reason to read a file.
+        ignore_inode: nor is another inode.
+        rehash: no recorded hash counts.
     """
 
     manifest: bool = True
     state_dir: str | None = None
+    ignore_ctime: bool = False
+    ignore_inode: bool = False
+    rehash: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

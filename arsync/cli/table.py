@@ -405,6 +405,9 @@ MANIFEST: Final = (
         value=Value.REQUIRED,
         metavar="DIR",
     ),
+    flag("ignore-ctime", "", Topic.MANIFEST, "do not read files only because their ctime moved"),
+    flag("ignore-inode", "", Topic.MANIFEST, "nor because they are another inode than recorded"),
+    flag("rehash", "", Topic.MANIFEST, "believe no recorded hash (with -c: read everything)"),
 )
 
 ENGINE: Final = (

@@ -170,6 +170,9 @@ class _Lib:
     AR_UPDATE_EXISTING: int
     AR_UPDATE_MISSING: int
     AR_UPDATE_CONTENT: int
+    AR_UPDATE_IGNORE_CTIME: int
+    AR_UPDATE_IGNORE_INODE: int
+    AR_UPDATE_REHASH: int
     AR_CHMOD_DIRS: int
     AR_CHMOD_FILES: int
     AR_CHMOD_X: int

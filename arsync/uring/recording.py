@@ -58,11 +58,13 @@ class Keeping:
         tree: of the source.
         equality: digest of what decides whether two entries are equal.
         granule_ns: of the clock that gives ctimes; 0 where no two changes have the same one.
+        rehash: what has converged is compared all the same.
     """
 
     tree: int
     equality: int
     granule_ns: int
+    rehash: bool = False
 
     def as_c(self) -> CData:
         """Return the C struct."""
@@ -120,7 +122,7 @@ def recall(batch: Batch, src: Sequence[Chain], dst: Sequence[Chain], keeping: Ke
     Raises: ManifestCorruptError for a damaged record; OutOfMemoryError.
     """
     chains, _alive = _chains(src, dst, keeping.tree)
-    _check(lib.ar_recall(batch.raw, chains, keeping.equality))
+    _check(lib.ar_recall(batch.raw, chains, 0 if keeping.rehash else keeping.equality))
 
 
 def settle(scanner: Scanner, batch: Batch, keeping: Keeping) -> list[Kept]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from arsync.model import Keep
 from arsync.modes import CopyBits, ModeRule
-from arsync.options import SyncOptions, UpdatePolicy
+from arsync.options import ManifestPolicy, SyncOptions, UpdatePolicy
 from arsync.owners import IdMap
 from arsync.patterns import Rule
 from arsync.uring._native import ffi, lib
@@ -92,7 +92,7 @@ class Rules:
                 "keep": _keep(options)
                 | _reach(options, identity)
                 | (lib.AR_MAKE_WAY if make_way else 0),
-                "update": _update(options.update),
+                "update": _update(options.update, options.manifest),
                 "min_size": options.update.min_size,
                 "max_size": options.update.max_size,
                 "umask": identity.umask,
@@ -147,7 +147,7 @@ def _reach(options: SyncOptions, identity: Identity) -> int:
     return sum(bit for bit, is_wanted in wanted.items() if is_wanted)
 
 
-def _update(policy: UpdatePolicy) -> int:
+def _update(policy: UpdatePolicy, manifest: ManifestPolicy) -> int:
     wanted = {
         lib.AR_UPDATE_OLDER: policy.update,
         lib.AR_UPDATE_ALWAYS: policy.ignore_times,
@@ -155,6 +155,9 @@ def _update(policy: UpdatePolicy) -> int:
         lib.AR_UPDATE_EXISTING: policy.existing,
         lib.AR_UPDATE_MISSING: policy.ignore_existing,
         lib.AR_UPDATE_CONTENT: policy.checksum,
+        lib.AR_UPDATE_IGNORE_CTIME: manifest.ignore_ctime,
+        lib.AR_UPDATE_IGNORE_INODE: manifest.ignore_inode,
+        lib.AR_UPDATE_REHASH: manifest.rehash,
     }
     return sum(bit for bit, is_wanted in wanted.items() if is_wanted)
 

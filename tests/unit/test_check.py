@@ -140,7 +140,7 @@ def test_holes_are_zeros(tmp_path: Path, engine: str, size: int, side: str) -> N
     assert run(src, dst, engine=engine, checksum=True).changes == {}
     spoil(dst / "f", size // 2)
     ran = run(src, dst, engine=engine, checksum=True)
-    assert ran.changes[b"f"].why == Why.CONTENT | Why.CHECKSUM
+    assert ran.changes[b"f"].why & ~Why.CTIME == Why.CONTENT | Why.CHECKSUM
     assert_same(src, dst)
 
 

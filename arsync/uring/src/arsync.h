@@ -352,6 +352,9 @@ void ar_tally_add(struct ar_tally *sum, const struct ar_tally *part);	/* from an
 #define AR_UPDATE_EXISTING 8	/* nothing new is made */
 #define AR_UPDATE_MISSING 16	/* --ignore-existing: only directories are looked at */
 #define AR_UPDATE_CONTENT 32	/* -c: times say nothing, files of one size are compared */
+#define AR_UPDATE_IGNORE_CTIME 64	/* a ctime that moved is no reason to read a file */
+#define AR_UPDATE_IGNORE_INODE 128
+#define AR_UPDATE_REHASH 256	/* no recorded hash counts */
 
 struct ar_idmap {		/* the first one that holds the id wins */
 	uint32_t lo;

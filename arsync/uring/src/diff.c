@@ -185,11 +185,17 @@ static uint32_t row_why(const struct diff *d, const struct ar_row *src, const st
 	return content_why(d, src, dst) | attribute_why(d->rules, src, dst);
 }
 
-/* whether only reading both files can tell if the content is to be written; why: as known */
-static bool needs_check(const struct diff *d, const struct ar_row *src, uint32_t why)
+/* what the manifest and -c make of two rows whose content nothing has called different; why: so far */
+static struct ar_look look_at(const struct diff *d, uint32_t src_row, uint32_t why)
 {
-	return by_content(d) && src->type == DT_REG && src->size &&
-	       !(why & (WHY_CREATED | AR_WHY_CONTENT));
+	const struct ar_row *src = &ar_rows(d->src)[src_row];
+	const struct ar_pair *pair = &d->batch->pairs[d->pair];
+	const bool is_recorded = d->batch->memory && pair->memory != AR_NO_PAGE;
+
+	if (src->type != DT_REG || !src->size || why & (WHY_CREATED | AR_WHY_CONTENT) ||
+	    (d->rules->update & (AR_UPDATE_SIZE_ONLY | AR_UPDATE_CONTENT)) == AR_UPDATE_SIZE_ONLY)
+		return (struct ar_look){ .verdict = AR_LOOK_EQUAL };
+	return ar_look(d->rules, is_recorded ? &d->batch->memory[pair->memory + src_row] : NULL);
 }
 
 /* -------------------------------------------------------------- what follows from it */
@@ -242,10 +248,8 @@ static uint32_t passed_why(const struct diff *d, const struct ar_row *src,
 	return 0;
 }
 
-static uint8_t change_kind(uint8_t type, uint32_t why, bool check)
+static uint8_t change_kind(uint8_t type, uint32_t why)
 {
-	if (check)
-		return AR_CHANGE_CHECK;
 	if (!(why & (WHY_CREATED | AR_WHY_CONTENT | AR_WHY_TARGET)))
 		return AR_CHANGE_META;
 	if (type == DT_REG)
@@ -300,6 +304,19 @@ static int add_change(const struct diff *d, uint32_t src_row, uint32_t dst_row, 
 	pair->change_count++;
 	if (kind != AR_CHANGE_META && kind != AR_CHANGE_NONE)
 		pair->flags |= AR_PAIR_TOUCHED;
+	return 0;
+}
+
+static int add_check(const struct diff *d, uint32_t src_row, uint32_t dst_row, uint32_t why,
+		     const struct ar_look *look)
+{
+	int err = add_change(d, src_row, dst_row, AR_CHANGE_CHECK, why);
+
+	if (err || !look->hash)
+		return err;
+	struct ar_change *change = &d->batch->changes[d->batch->change_count - 1];
+	change->flags |= look->flags;
+	memcpy(change->hash, look->hash, sizeof(change->hash));
 	return 0;
 }
 
@@ -363,9 +380,12 @@ static int diff_row(const struct diff *d, uint32_t src_row, uint32_t dst_row)
 		return add_blocking(d, dst_row);
 
 	why = row_why(d, src, dst);
-	bool check = needs_check(d, src, why);
-	return why || check ? add_change(d, src_row, dst_row, change_kind(src->type, why, check), why)
-			    : 0;
+	const struct ar_look look = look_at(d, src_row, why);
+	if (look.verdict == AR_LOOK_DIFFERENT)
+		why |= AR_WHY_CONTENT | AR_WHY_CHECKSUM;
+	if (look.verdict == AR_LOOK_CHECK)
+		return add_check(d, src_row, dst_row, why | look.why, &look);
+	return why ? add_change(d, src_row, dst_row, change_kind(src->type, why), why) : 0;
 }
 
 static int diff_rows(const struct diff *d)

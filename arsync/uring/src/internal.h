@@ -198,6 +198,20 @@ uint32_t ar_page_find(const struct ar_page *page, const char *name, size_t len);
  */
 extern pthread_mutex_t ar_mode_lock;
 
+/* ------------------------------------------------------------------ look.c */
+
+enum ar_verdict { AR_LOOK_EQUAL, AR_LOOK_DIFFERENT, AR_LOOK_CHECK };
+
+struct ar_look {
+	enum ar_verdict verdict;
+	uint32_t why;		/* of CHECK: AR_WHY_CTIME and the like; 0 for -c alone */
+	uint8_t flags;		/* AR_CHANGE_KNOWS_*, whose hash it is */
+	const uint8_t *hash;
+};
+
+/* of two files of one size that the quick check calls equal, or -c leaves open; memory or NULL */
+struct ar_look ar_look(const struct ar_rules *rules, const struct ar_memory *memory);
+
 /* ----------------------------------------------------------------- xattr.c */
 
 #define AR_XATTR_ALL 1		/* every namespace but system.*, else user.* only */

@@ -157,9 +157,14 @@ static void know(struct settling *s, const struct ar_pair *pair, uint32_t i,
 		src->state = AR_KNOWN_UNSTABLE;
 		memset(dst, 0, sizeof(*dst));
 		s->is_settled = false;
-	} else if (was_written(change) || change->flags & AR_CHANGE_HASHED) {
+	} else if (was_written(change)) {
 		know_hash(s, change, src);
 		know_hash(s, change, dst);
+	} else if (change->flags & AR_CHANGE_HASHED) {	/* a side that was not read keeps its time */
+		if (!(change->flags & AR_CHANGE_KNOWS_SRC))
+			know_hash(s, change, src);
+		if (!(change->flags & AR_CHANGE_KNOWS_DST))
+			know_hash(s, change, dst);
 	}
 }
 
@@ -196,6 +201,9 @@ static int fresh_row(struct settling *s, const struct ar_pair *pair, const struc
 	int err = 0;
 
 	know(s, pair, i, change, src_known, &known);
+	/* what the options leave as it is, and say so, has not converged */
+	if (change && change->kind == AR_CHANGE_NONE)
+		s->is_settled = false;
 	note_racy(s, row, s->seen_horizon, src_known);
 	if (row->flags & AR_ROW_BAD || (change && change->state != AR_STATE_DONE)) {
 		s->is_settled = false;
