@@ -256,7 +256,7 @@ class Checkpoint:
             if not long.is_whole:
                 return
             del self._long[page.directory]
-        if all(one.flags & PageFlag.CONVERGED for one in long.pages):
+        if long.is_recorded or not long.ends:
             return
         for tree in (0, self._keeping.tree):
             pages = [(one.key, one.data) for one in long.pages if one.tree == tree and one.data]
@@ -294,3 +294,16 @@ class _LongDirectory:
     def is_whole(self) -> bool:
         """Tell whether every page is there, of both sides."""
         return self.is_complete and len(self.pages) == 2 * self.expected
+
+    @property
+    def is_recorded(self) -> bool:
+        """Tell whether every page is recorded like this already."""
+        return all(one.flags & PageFlag.CONVERGED for one in self.pages)
+
+    @property
+    def ends(self) -> bool:
+        """Tell whether something is left in the last page of both sides.
+
+        Directories are made after it: where it holds nothing else, the next run records it.
+        """
+        return all(one.data for one in self.pages if one.flags & PageFlag.LAST)

@@ -130,6 +130,23 @@ def test_a_directory_of_many_pages(tmp_path: Path, state: Path) -> None:
         assert_recorded(recorded(state, tmp_path / "dst", tree), root)
 
 
+@pytest.mark.parametrize("commits", ["one", "many"])
+def test_a_directory_of_very_many_directories(
+    tmp_path: Path, state: Path, monkeypatch: pytest.MonkeyPatch, commits: str
+) -> None:
+    """They are made after their page is looked at; what is left of it is no damage."""
+    if commits == "many":
+        monkeypatch.setattr("arsync.recorder._GROUP_BYTES", 0)
+    make(Tree({f"d{number:04d}": Dir() for number in range(1500)}), tmp_path / "src")
+    for _ in range(3):
+        ran = run(tmp_path / "src", tmp_path / "dst", manifest=policy(state))
+        assert ran.code == 0
+        below = {path for path in recorded(state, tmp_path / "dst") if path}
+        assert len(below) == 1500
+    for tree, root in ((DST, tmp_path / "dst"), (SRC, tmp_path / "src")):
+        assert_recorded(recorded(state, tmp_path / "dst", tree), root)
+
+
 def test_directories_of_many_pages_among_others(tmp_path: Path, state: Path) -> None:
     """Each page is recorded with its own directory, whatever else is scanned with the first."""
     tree: dict[str, Dir | File] = {}
