@@ -12,6 +12,7 @@ import pytest
 from arsync import Listener, sync
 from arsync.errors import FileError
 from arsync.model import Change, Kind, Op, WarningKind
+from arsync.options import ManifestPolicy
 from arsync.uring.faults import FOREVER, Action, fault
 from tests.kit import File, HardLink, Pattern, Symlink, Tree, make
 from tests.kit.syncing import options_of, run, single
@@ -137,3 +138,16 @@ def test_a_directory_of_many_pages_and_many_directories(tmp_path: Path, engine: 
     assert files_in(src) == set()
     assert len(files_in(dst)) == 2800
     assert len(list(src.iterdir())) == 301
+
+
+@pytest.mark.parametrize("rule", ["update", "ignore_existing", "existing"])
+def test_what_a_rule_leaves_alone_stays_in_each_run(tmp_path: Path, engine: str, rule: str) -> None:
+    """A manifest that has seen it before does not make it equal: no later run removes it."""
+    src, dst = tmp_path / "src", tmp_path / "dst"
+    make(Tree({"f": File(b"old", mtime_ns=1)}), src)
+    make(Tree({} if rule == "existing" else {"f": File(b"newer", mtime_ns=10**18)}), dst)
+    manifest = ManifestPolicy(state_dir=str(tmp_path / "state"))
+    settings = {"engine": engine, "manifest": manifest, rule: True}
+    for _ in range(4):
+        assert run(src, dst, remove_source_files=True, **settings).code == 0
+        assert files_in(src) == {"f"}

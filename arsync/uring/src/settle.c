@@ -200,6 +200,11 @@ static int fresh_row(struct settling *s, const struct ar_pair *pair, const struc
 	struct ar_known *src_known = &s->src_known[self + i], known;
 	int err = 0;
 
+	/* left alone is not equal: nobody may take it for that when no row is compared */
+	if (change && change->kind == AR_CHANGE_NONE) {
+		s->is_settled = false;
+		change = NULL;
+	}
 	know(s, pair, i, change, src_known, &known);
 	/* what the options leave as it is, and say so, has not converged */
 	if (change && change->kind == AR_CHANGE_NONE)
