@@ -307,7 +307,7 @@ class _Run:
                 self._drain()
             self._link()
             if extras and extras.count:
-                self._delete(sources, extras, found)
+                self._delete(sources, extras, found, copied_to=dst)
             if self._blocked:
                 self._copy_blocked(sources, dst, make_rules(), dirs)
                 self._link()
@@ -380,8 +380,14 @@ class _Run:
         self._walk(Walk(scanner, rules, starts, receive, self._engine.scan_threads))
         return found
 
-    def _delete(self, sources: Sources, extras: Later, found: Tally) -> None:
-        """Delete what was found, all of it or nothing."""
+    def _delete(
+        self, sources: Sources, extras: Later, found: Tally, *, copied_to: Root | None = None
+    ) -> None:
+        """Delete what was found, all of it or nothing.
+
+        Args:
+            copied_to: what was copied there is to be on the disk first.
+        """
         counts = sum_tallies([found.raw])
         settled = self._settle(extras)
         reason = why_kept(
@@ -399,6 +405,8 @@ class _Run:
             self._kept_back = reason
             return
         self._found.add(settled.raw[0])
+        if copied_to and self._lanes and extras.count and self._counts().done_files:
+            copied_to.sync_filesystem()
         with self._timed(Phase.DELETE.value):
             parts = (ExtrasPass.FILES, ExtrasPass.DIRS)
             if self._delete_policy.trash_dir is not None:

@@ -53,6 +53,8 @@ def test_both_leave_the_same(kind: str, data: st.DataObject, filesystems: Filesy
         expected = run_rsync(call.args("rsync"), cwd=place)
         note(f"rsync: exit {expected.code}, {expected.stderr!r}")
         assume(expected.code in (0, 23))
+        # After a read error rsync deletes no more, arsync deletes nothing.
+        assume(expected.code == 0 or not call.deletes)
         # A link to a directory above it: rsync goes round until stopped, arsync says what it is.
         assume(b"Too many levels of symbolic links" not in expected.stderr)
         # Below a file of DST that --ignore-existing keeps rsync looks for a directory's entries.

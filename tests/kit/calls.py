@@ -38,7 +38,9 @@ FURTHER_FLAGS = (
     "--no-devices",
     "--no-specials",
     "--preallocate",
+    "--force",
 )
+DELETING = ("--delete", "--delete-before", "--delete-after", "--delete-delay", "--delete-excluded")
 CHMODS = ("u+rwX,go-w", "D2755,F640", "a=rX", "Du+rwx,Fo-rwx", "ug=rw,+X", "0600", "F+x,g+s")
 OWNERS = (
     ("--chown=1:2",),
@@ -80,6 +82,11 @@ class Call:
         """Return the command line for a destination."""
         return [*self.options, *self.sources, dst]
 
+    @property
+    def deletes(self) -> bool:
+        """Tell whether it deletes what only the destination has."""
+        return not set(DELETING).isdisjoint(self.options)
+
     def aspects(self) -> dict[str, int]:
         """Return what must be equal after two runs of the same call."""
         # rsync sends access times in whole seconds.
@@ -107,6 +114,8 @@ def calls(draw: st.DrawFn, tree: Tree) -> Call:
         )
     )
     further = draw(st.lists(st.sampled_from(FURTHER_FLAGS), max_size=5, unique=True))
+    if tree.nodes and {"-a", "-r", "-d"}.intersection(mode):  # an empty source deletes nothing
+        further += draw(st.sampled_from(((), *((word,) for word in DELETING))))
     chmod = draw(st.sampled_from((None, None, None, *CHMODS)))
     owners = draw(st.sampled_from(((), (), (), *OWNERS)))
     updates = draw(st.sampled_from(((), (), (), (), *UPDATES)))

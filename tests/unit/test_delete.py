@@ -96,6 +96,15 @@ def test_the_limit_holds_for_all_sources_together(tmp_path: Path) -> None:
     assert len(names_in(tmp_path / "dst")) == 4
 
 
+def test_nothing_goes_before_the_copies_are_on_the_disk(tmp_path: Path) -> None:
+    """Where the disk cannot take what was copied, every extra is still there."""
+    src, dst = places(tmp_path)
+    with fault(Op.SYNC, value=errno.EIO, count=FOREVER):
+        ran = delete(src, dst, when="after")
+    assert ran.code == 11
+    assert len(names_in(dst)) == 6
+
+
 def test_a_dry_run_is_judged_as_a_run_is(tmp_path: Path) -> None:
     """With -n the limit is told, no deletion is, and nothing is counted."""
     src, dst = places(tmp_path)
