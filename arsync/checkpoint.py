@@ -13,7 +13,7 @@ import os
 import threading
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from itertools import repeat
 from pathlib import Path
@@ -21,7 +21,7 @@ from typing import Any
 
 import xxhash
 
-from arsync.errors import FileError, InternalError, NotSupportedError
+from arsync.errors import FileError, InternalError, NotSupportedError, SelectionError, quoted
 from arsync.manifest.contents import name_key
 from arsync.manifest.identity import Identity, identify
 from arsync.manifest.places import STATE_VARIABLE, find, state_directory
@@ -38,24 +38,50 @@ from arsync.uring import Identity as UserIdentity
 from arsync.uring.recording import Keeping, Kept, child_keys, place, recall, refresh, settle
 from arsync.uring.scanner import Root, Scanner
 
-__all__ = ["Checkpoint", "RunManifest", "open_manifest"]
+__all__ = ["Checkpoint", "RunManifest", "manifest_directories", "open_manifest"]
 
 
 def open_manifest(options: SyncOptions, dst: Root) -> tuple[RunManifest | None, str]:
     """Open a destination's manifest for a run; where nobody said where it is, one can do without.
 
     Returns: None where there is to be none, with the reason where somebody may wonder.
-    Raises: as `RunManifest` does.
+    Raises: SelectionError where the destination is the state directory; as `RunManifest` does.
     """
     policy = options.manifest
-    if not policy.manifest:
-        return None, ""
     try:
-        return RunManifest(options, dst), ""
+        _refuse_state_directory(policy, dst)
+        return (RunManifest(options, dst), "") if policy.manifest else (None, "")
     except (FileError, NotSupportedError) as error:
         if policy.state_dir or os.environ.get(STATE_VARIABLE):
             raise
         return None, str(error)
+
+
+def manifest_directories(
+    options: SyncOptions, manifest: RunManifest | None
+) -> tuple[tuple[int, int], ...]:
+    """Return device and inode of the directories in which manifests are: they belong to no tree.
+
+    Also without a manifest: what earlier runs have recorded is not to be deleted either. The store
+    itself is one of them, because the source may be the state directory.
+    """
+    own = [manifest.store] if manifest else []
+    with suppress(NotSupportedError):
+        own.append(state_directory(options.manifest.state_dir))
+    found = []
+    for path in own:
+        with suppress(OSError):
+            info = path.stat()
+            found.append((info.st_dev, info.st_ino))
+    return tuple(found)
+
+
+def _refuse_state_directory(policy: ManifestPolicy, dst: Root) -> None:
+    state = state_directory(policy.state_dir)
+    if state.is_dir() and os.path.samestat(state.stat(), os.stat(dst.fd)):
+        raise SelectionError(
+            f"DST {quoted(dst.path)} is where manifests are kept (--state-dir puts them elsewhere)"
+        )
 
 
 class RunManifest:
@@ -84,9 +110,9 @@ class RunManifest:
             self._stack = stack.pop_all()
 
     @property
-    def directory(self) -> Path:
-        """Return where stores are kept: what is there belongs to no tree."""
-        return self._found.store.parent
+    def store(self) -> Path:
+        """Return the directory of the store."""
+        return self._found.store
 
     def checkpoint(
         self, scanner: Scanner, identity: UserIdentity, granule_ns: int

@@ -10,7 +10,6 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from arsync.manifest.places import state_directory
 from arsync.options import SyncOptions
 from arsync.roots import Transfer
 from arsync.uring.scanner import Root, Scanner, scan_flags
@@ -25,6 +24,7 @@ class Sources:
     Args:
         new_root: the run has made the destination, and none has given it attributes yet.
         spared: paths of directories that stay at the destination whatever is deleted there.
+        hidden: device and inode of directories that are in no tree.
     """
 
     transfers: Sequence[Transfer]
@@ -32,6 +32,7 @@ class Sources:
     index: int
     new_root: bool = False
     spared: tuple[bytes, ...] = ()
+    hidden: tuple[tuple[int, int], ...] = ()
 
     @property
     def transfer(self) -> Transfer:
@@ -55,6 +56,8 @@ class Sources:
         flags = scan_flags(options, as_root=as_root, new_root=self.new_root, extras=extras)
         scanner = Scanner(self.roots[self.index], dst, flags)
         scanner.select(options.filters, whole=self.transfer.paths is None)
+        for dev, ino in self.hidden:
+            scanner.hide(dev, ino)
         for index, (other, root) in enumerate(zip(self.transfers, self.roots, strict=True)):
             if index == self.index or not self.transfer.may_meet(other):
                 continue
@@ -71,11 +74,10 @@ class Sources:
 
 
 def own_directories(options: SyncOptions, dst: bytes) -> tuple[bytes, ...]:
-    """Return the paths of what a run, or another one, keeps for itself, inside DST or not."""
+    """Return the paths of what a run keeps for itself, inside DST or not; manifests are hidden."""
     write = options.write
     named = filter(None, (write.temp_dir, write.backup_dir, options.delete.trash_dir))
-    state = os.fsencode(state_directory(options.manifest.state_dir))
-    return (*(os.path.join(dst, path) for path in named), state)
+    return tuple(os.path.join(dst, path) for path in named)
 
 
 def _below(root: bytes, path: bytes) -> bytes | None:

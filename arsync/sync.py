@@ -18,7 +18,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 
-from arsync.checkpoint import RunManifest, open_manifest
+from arsync.checkpoint import RunManifest, manifest_directories, open_manifest
 from arsync.clock import Ticker, Timer
 from arsync.consequences import FailedDirectories
 from arsync.deletion import Found, why_kept, without_limits
@@ -218,16 +218,17 @@ class _Run:
         new_root = target.missing
         write = self._options.write
         spared = own_directories(self._options, self._dst)
+        hidden = manifest_directories(self._options, self._manifest)
+        every = Sources(transfers, roots, 0, target.missing, spared, hidden)
         if dst_root and self._delete_policy.is_limited and len(transfers) > 1:
-            self._judge_all(Sources(transfers, roots, 0, new_root, spared), dst_root)
+            self._judge_all(every, dst_root)
         for index, transfer in enumerate(transfers):
             self._exact = False
             self._src = transfer.root
             if write.remove_source_files and not self._dry_run:
                 self._sources = stack.enter_context(Later(LaterKind.SOURCES))
                 removals.append((roots[index], self._sources))
-            sources_of_run = Sources(transfers, roots, index, new_root, spared)
-            self._sync_one(sources_of_run, dst_root, temp_dir_fd)
+            self._sync_one(replace(every, index=index, new_root=new_root), dst_root, temp_dir_fd)
             new_root = new_root and not transfer.gives_root
         self._sources = None
         if dst_root:

@@ -74,13 +74,19 @@ def state_directory(option: str | None = None) -> Path:
 
     Args:
         option: what --state-dir says; None and "" say nothing.
+    Raises: NotSupportedError for a user without a home directory.
     """
     given = option or os.environ.get(STATE_VARIABLE, "")
     if given:
         return Path(os.path.abspath(given))
     home = os.environ.get("XDG_STATE_HOME", "")
     # A relative path is to be ignored, says the specification.
-    base = Path(home) if home.startswith("/") else Path.home() / ".local" / "state"
+    try:
+        base = Path(home) if home.startswith("/") else Path.home() / ".local" / "state"
+    except RuntimeError as error:
+        raise NotSupportedError(
+            "cannot keep a manifest: there is no home directory (use --state-dir)"
+        ) from error
     return base / "arsync"
 
 

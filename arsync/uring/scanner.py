@@ -166,6 +166,14 @@ class Scanner:
         """
         _check(lib.ar_scan_spare(self.raw, path, len(path)))
 
+    def hide(self, dev: int, ino: int) -> None:
+        """Leave a directory out on both sides, by whatever path it is met.
+
+        Args:
+            dev: as stat(2) has it.
+        """
+        _check(lib.ar_scan_hide(self.raw, os.major(dev) << 32 | os.minor(dev), ino))
+
     def scan_root(self, batch: Batch) -> GiantDirectory | None:
         """Scan the root directory itself.
 

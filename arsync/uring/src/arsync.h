@@ -504,6 +504,8 @@ int ar_scan_earlier(ar_scan *scan, ar_root *root, const char *paths, size_t path
 int ar_scan_further(ar_scan *scan, ar_root *root, const char *paths, size_t paths_len);
 /* a path below the destination's root that is no extra, whenever it is made: arsync's own */
 int ar_scan_spare(ar_scan *scan, const char *path, size_t path_len);
+/* a directory, wherever it is found, that is neither copied nor deleted: -ENOSPC after a few */
+int ar_scan_hide(ar_scan *scan, uint64_t dev, uint64_t ino);
 /* copies a table; its id.  The first is for names, and for what is entered from them */
 int ar_scan_filter(ar_scan *scan, const struct ar_filter_table *table);
 /* the table of the root itself */

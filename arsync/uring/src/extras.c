@@ -118,7 +118,7 @@ static int extra_row(struct scan_call *call, struct ar_dir *dir, struct ar_write
 		return add_row(call, w, &row, name, err);
 	}
 	const bool is_dir = S_ISDIR(stx.stx_mode);
-	if (ar_filter_protects(call, dir, name, is_dir) ||
+	if (ar_filter_protects(call, dir, name, is_dir) || ar_scan_hides(call->scan, &stx) ||
 	    (is_dir && is_spared(call, &side->path, name, len))) {
 		*kept = true;
 		return 0;

@@ -10,6 +10,7 @@
 #include "scan.h"
 
 #define LINK_BYTES (PATH_MAX + 1)	/* the first try; some filesystems go beyond */
+#define NAME_HIDDEN 1			/* arsync's own: no row, and no extra at the destination */
 
 static uint8_t *page_start(const struct ar_writer *w)
 {
@@ -191,7 +192,7 @@ static int source_link(struct scan_call *call, struct ar_dir *dir, struct ar_wri
 	return spoil(call, row, w->rows, AR_PROBLEM_UNSAFE, AR_OP_NONE, 0);
 }
 
-/* what the name is; one that cannot be looked at has no type */
+/* what the name is; one that cannot be looked at has no type.  0, NAME_HIDDEN or -ENOMEM */
 static int fill_source(struct scan_call *call, struct ar_dir *dir, struct ar_writer *w,
 		       const char *name, struct ar_row *row)
 {
@@ -205,7 +206,7 @@ static int fill_source(struct scan_call *call, struct ar_dir *dir, struct ar_wri
 		err = source_link(call, dir, w, name, &stx, row);
 	if (!err)
 		ar_row_fill(row, &stx, side->dev, call->scan->flags);
-	return err;
+	return err || !ar_scan_hides(call->scan, &stx) ? err : NAME_HIDDEN;
 }
 
 /* what only its type shows: a rule for directories or for files hides it, or -x keeps out of it */
@@ -220,6 +221,7 @@ static bool is_left_out(struct scan_call *call, const struct ar_dir *dir, const 
 	       !(dir->pair_flags & AR_PAIR_NAMED);
 }
 
+/* adds a row, or none where the name is left out; 0, NAME_HIDDEN or -errno */
 static int source_row(struct scan_call *call, struct ar_dir *dir, struct ar_writer *w,
 		      const char *name, uint16_t len)
 {
@@ -234,6 +236,8 @@ static int source_row(struct scan_call *call, struct ar_dir *dir, struct ar_writ
 	int err = ar_page_put(w, name, len, &row.name_off);
 	if (!err)
 		err = fill_source(call, dir, w, src_name, &row);
+	if (err == NAME_HIDDEN)
+		w->used = before;
 	if (err)
 		return err;
 	if (is_left_out(call, dir, src_name, &row, decided)) {
@@ -280,7 +284,9 @@ static int source_page(struct scan_call *call, struct ar_dir *dir, uint64_t *off
 
 		const uint32_t before = w.rows;
 		err = source_row(call, dir, &w, name, len);
-		*ar_name_mark(&side->names, side->at + i) = w.rows > before;
+		const bool is_given = w.rows > before || err == NAME_HIDDEN;
+		*ar_name_mark(&side->names, side->at + i) = is_given;
+		err = AR_MIN(err, 0);
 	}
 	if (err)
 		return err;
@@ -326,8 +332,16 @@ static int dest_stat(struct scan_call *call, int fd, const char *name, struct st
 	return err;
 }
 
+/* nothing comes to the name of a directory of arsync's own, whatever the source has there */
+static void hide_dest(struct ar_writer *w, struct ar_row *src, struct ar_row *row)
+{
+	src->flags |= AR_ROW_BAD;
+	row->flags |= AR_ROW_BAD;
+	ar_page_add(w, row);
+}
+
 static int dest_row(struct scan_call *call, struct ar_side *side, struct ar_writer *w,
-		    const struct ar_row *src, const char *name, uint32_t src_index)
+		    struct ar_row *src, const char *name, uint32_t src_index)
 {
 	struct ar_row row = { .name_len = src->name_len };
 	struct statx stx;
@@ -354,6 +368,10 @@ static int dest_row(struct scan_call *call, struct ar_side *side, struct ar_writ
 		return ar_batch_add_problem(call->out, call->pair, src_index, AR_PROBLEM_FAILED,
 					    DST, AR_OP_OPEN_DIR, err);
 	}
+	if (ar_scan_hides(call->scan, &stx)) {
+		hide_dest(w, src, &row);
+		return 0;
+	}
 	row.flags |= err ? AR_ROW_FOLLOWED : 0;
 	err = 0;
 	if (S_ISLNK(stx.stx_mode))
@@ -375,7 +393,7 @@ static int dest_rows(struct scan_call *call, struct ar_side *side, struct ar_wri
 	int err = 0;
 
 	for (uint32_t i = 0; i < src->row_count && !err; i++) {
-		const struct ar_row *row = &ar_rows(src)[i];
+		struct ar_row *row = &ar_rows(src)[i];
 		const char *name = ar_row_name(src, row);
 
 		if (is_listed(side, name, row->name_len))

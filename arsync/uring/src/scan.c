@@ -74,6 +74,26 @@ int ar_scan_spare(ar_scan *scan, const char *path, size_t path_len)
 	return 0;
 }
 
+int ar_scan_hide(ar_scan *scan, uint64_t dev, uint64_t ino)
+{
+	if (scan->hidden_count == AR_HIDDEN_MOST)
+		return -ENOSPC;
+	scan->hidden[scan->hidden_count++] = (struct ar_hidden){ .dev = dev, .ino = ino };
+	return 0;
+}
+
+bool ar_scan_hides(const struct ar_scan *scan, const struct statx *stx)
+{
+	if (!S_ISDIR(stx->stx_mode))
+		return false;
+	for (uint32_t i = 0; i < scan->hidden_count; i++) {
+		if (scan->hidden[i].ino == stx->stx_ino &&
+		    scan->hidden[i].dev == ar_dev(stx->stx_dev_major, stx->stx_dev_minor))
+			return true;
+	}
+	return false;
+}
+
 static void forget_fds(struct ar_dir *dir)
 {
 	dir->side[SRC].fd = dir->side[DST].fd = -1;

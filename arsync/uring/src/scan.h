@@ -139,12 +139,20 @@ struct ar_spare {		/* a path that is no extra */
 	size_t len;
 };
 
+#define AR_HIDDEN_MOST 4
+
+struct ar_hidden {		/* a directory of arsync's own, in neither tree */
+	uint64_t dev, ino;
+};
+
 struct ar_scan {
 	ar_root *src, *dst;
 	struct ar_earlier *earlier;
 	uint32_t earlier_count;
 	struct ar_spare *spare;
 	uint32_t spare_count;
+	struct ar_hidden hidden[AR_HIDDEN_MOST];
+	uint32_t hidden_count;
 	uint32_t flags;
 	const struct ar_rules *acl_rules;	/* of source ACLs, or NULL */
 	struct ar_filter_table **filters;
@@ -165,6 +173,8 @@ struct scan_call {		/* one call of the scanner, on one thread */
 /* takes a scratch for a call that fills out; ar_scan_end gives it back */
 int ar_scan_begin(struct scan_call *call, struct ar_scan *scan, struct ar_batch *out);
 void ar_scan_end(struct scan_call *call);
+
+bool ar_scan_hides(const struct ar_scan *scan, const struct statx *stx);
 
 /* the caller can wait until others have closed or freed something */
 static inline bool ar_scan_is_scarce(int err)
