@@ -285,8 +285,8 @@ class Checkpoint:
         if long.is_recorded or not long.ends:
             return
         for tree in (0, self._keeping.tree):
-            pages = [(one.key, one.data) for one in long.pages if one.tree == tree and one.data]
-            self._recorder.add_long(tree, page.directory, sorted(pages))
+            pages = [one for one in long.pages if one.tree == tree and one.data]
+            self._recorder.add_long(sorted(pages, key=lambda one: one.key))
 
     def refresh(self, batch: Batch) -> None:
         """Record directories again that are complete now: a batch of Phase.FINISH.

@@ -113,15 +113,30 @@ class Recorder(Known):
                     self._group.beginnings.append((one.tree, one.directory, one.data))
                 else:
                     self._group.pages.append((one.tree, one.directory, [(one.key, one.data)]))
+                    self._note_chunks(one.tree, one.directory, one.chunks)
                 self._note(one.tree, one.directory, one.data, len(one.data))
         self._pass_on(at_once=False)
 
-    def add_long(self, tree: int, directory: int, pages: Sequence[tuple[bytes, bytes]]) -> None:
-        """Record all pages of a directory of many."""
+    def add_long(self, pages: Sequence[Kept]) -> None:
+        """Record all pages of one side of a directory of many."""
+        tree, directory = pages[0].tree, pages[0].directory
         with self._lock:
-            self._group.pages.append((tree, directory, pages))
-            self._note(tree, directory, pages[0][1], sum(len(data) for _, data in pages))
+            self._group.pages.append((tree, directory, [(one.key, one.data) for one in pages]))
+            self._note_chunks(tree, directory, [file for one in pages for file in one.chunks])
+            self._note(tree, directory, pages[0].data, sum(len(one.data) for one in pages))
         self._pass_on(at_once=False)
+
+    def _note_chunks(
+        self, tree: int, directory: int, chunks: Sequence[tuple[bytes, bytes]]
+    ) -> None:
+        """Note of a directory of the destination the files that keep chunk hashes, or get some."""
+        if tree:
+            return
+        self._group.chunked.append((directory, frozenset(name for name, _ in chunks)))
+        for name, hashes in chunks:
+            if hashes:
+                self._group.chunks.append(((directory, name), hashes))
+                self._bytes += len(hashes)
 
     def _note(self, tree: int, directory: int, first: bytes, length: int) -> None:
         self._uncommitted[tree, directory] = first

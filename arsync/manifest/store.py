@@ -67,6 +67,7 @@ class Group:
         directories: new ones, by their keys as `name_key` makes them; ids from `next_directory` on.
         pages: for a tree and a directory all its pages, each with the first name of its key.
         beginnings: for a tree and a directory only the page that begins it.
+        chunked: for a directory the files whose chunk hashes stay; those of others are forgotten.
         chunks: for a file the hashes of its chunks, b"" to forget them.
         runs: lines of the history.
     """
@@ -76,6 +77,7 @@ class Group:
     directories: list[tuple[bytes, int]] = field(default_factory=list)
     pages: list[tuple[int, int, Sequence[tuple[bytes, bytes]]]] = field(default_factory=list)
     beginnings: list[tuple[int, int, bytes]] = field(default_factory=list)
+    chunked: list[tuple[int, frozenset[bytes]]] = field(default_factory=list)
     chunks: list[tuple[Key, bytes]] = field(default_factory=list)
     runs: list[dict[str, Any]] = field(default_factory=list)
 
@@ -235,6 +237,7 @@ class Store(Contents):
                 txn.put(prefix + first, data, db=pages)
         for tree, directory, data in group.beginnings:
             txn.put(PAGE_KEY.pack(tree, directory), data, db=pages)
+        self._forget_chunks(txn, group.chunked)
         for key, hashes in group.chunks:
             if hashes:
                 txn.put(name_key(key), hashes, db=self._databases["chunks"])
@@ -242,6 +245,19 @@ class Store(Contents):
                 txn.delete(name_key(key), db=self._databases["chunks"])
         for line in group.runs:
             self._add_run(txn, line)
+
+    def _forget_chunks(
+        self, txn: lmdb.Transaction, chunked: Sequence[tuple[int, frozenset[bytes]]]
+    ) -> None:
+        chunks = self._databases["chunks"]
+        if not txn.stat(chunks)["entries"]:
+            return
+        cursor = txn.cursor(chunks)
+        for directory, names in chunked:
+            prefix = DIRECTORY_KEY.pack(directory)
+            for key in [key for key, _ in starting_with(cursor, prefix)]:
+                if key[len(prefix) :] not in names:
+                    txn.delete(key, db=chunks)
 
     def _move(self, txn: lmdb.Transaction, old: Key, new: Key) -> None:
         directory = self._directory_id(txn, old)

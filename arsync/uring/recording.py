@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Keeping", "Kept", "child_keys", "place", "recall", "refresh", "settle"]
 
-_KEPT: Final = Struct("<QIIIIII")
+_KEPT: Final = Struct("<QIIIIIIII")
+_CHUNKED: Final = Struct("<II")
 _LENGTH: Final = Struct("<I")
 
 Chain = Sequence[bytes]
@@ -41,6 +42,8 @@ class Kept(NamedTuple):
             like this already.
         key: its first name, b"" where it begins its directory.
         data: the record; b"" where no row is left in it.
+        chunks: of each file of it whose chunk hashes are to be recorded its name and them; b""
+            where they are what the manifest has.
     """
 
     directory: int
@@ -48,6 +51,7 @@ class Kept(NamedTuple):
     flags: int
     key: bytes
     data: bytes
+    chunks: Sequence[tuple[bytes, bytes]] = ()
 
 
 @dataclass(frozen=True)
@@ -171,11 +175,28 @@ def _chains(src: Sequence[Chain], dst: Sequence[Chain], tree: int) -> tuple[CDat
 def _kept(kept: CData, count: int, out: Batch) -> list[Kept]:
     data = _aux(out)
     return [
-        Kept(directory, tree, flags, data[key : key + key_len], data[at : at + length])
-        for directory, tree, flags, key, key_len, at, length in _KEPT.iter_unpack(
-            ffi.buffer(kept, count * _KEPT.size)[:]
+        Kept(
+            directory,
+            tree,
+            flags,
+            data[key : key + key_len],
+            data[at : at + length],
+            _chunks(data[chunks : chunks + chunks_len]) if chunks_len else (),
+        )
+        for directory, tree, flags, key, key_len, at, length, chunks, chunks_len in (
+            _KEPT.iter_unpack(ffi.buffer(kept, count * _KEPT.size)[:])
         )
     ]
+
+
+def _chunks(data: bytes) -> list[tuple[bytes, bytes]]:
+    found, at = [], 0
+    while at < len(data):
+        name_len, length = _CHUNKED.unpack_from(data, at)
+        hashes = at + _CHUNKED.size + name_len
+        found.append((data[hashes - name_len : hashes], data[hashes : hashes + length]))
+        at = hashes + length
+    return found
 
 
 def _aux(batch: Batch) -> bytes:

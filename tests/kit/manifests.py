@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,6 +42,17 @@ def recorded(state: Path, dst: Path, tree: int = DST) -> dict[bytes, Directory]:
             rows = {name: _row(page, index) for index, name in enumerate(page.names)}
             converged = before.is_converged and bool(page.flags & PageFlag.CONVERGED)
             found[one.path] = Directory({**before.rows, **rows}, converged)
+    return found
+
+
+def recorded_chunks(state: Path, dst: Path) -> dict[bytes, bytes]:
+    """Return the lists of chunk hashes by the path of each file, whatever its row says."""
+    found = {}
+    with Reader(find(state, bytes(dst)).store) as reader:
+        paths = {one.place.directory: one.path for one in reader.tree(DST)}
+        for directory, path in paths.items():
+            for name, hashes in reader.chunks_in(directory):
+                found[os.path.join(path, name)] = hashes
     return found
 
 

@@ -212,6 +212,15 @@ struct ar_memory {		/* what the manifest knows of a source row, on both sides */
 	uint8_t reserved[6];
 };
 
+struct ar_chunks {		/* the hashes of a file's chunks */
+	uint32_t pair;
+	uint32_t row;		/* in the pair's source page */
+	uint32_t aux;		/* where they begin in batch->aux */
+	uint32_t count;
+	bool is_old;		/* of what the destination has there; else of what was read */
+	uint8_t reserved[3];
+};
+
 #define AR_CHILD_DST_DIR 1	/* the destination has a directory of this name */
 #define AR_CHILD_DST_OTHER 2	/* the destination has something else there */
 #define AR_CHILD_SHALLOW 4	/* make it, do not enter it */
@@ -298,12 +307,13 @@ typedef struct ar_root ar_root;
 struct ar_batch {
 	uint8_t *src;			/* source pages, back to back */
 	uint8_t *dst;			/* destination pages: names the source has, too */
-	uint8_t *aux;			/* paths of first names, NUL-terminated */
+	uint8_t *aux;			/* paths of first names, NUL-terminated; hashes of chunks */
 	struct ar_pair *pairs;
 	struct ar_change *changes;
 	struct ar_child *children;
 	struct ar_problem *problems;
 	struct ar_memory *memory;	/* one a source row of each pair that is not CONVERGED */
+	struct ar_chunks *chunks;	/* of a few of its files */
 	uint64_t memory_count, memory_room;	/* room in bytes */
 	uint64_t src_bytes, src_room;
 	uint64_t dst_bytes, dst_room;
@@ -312,6 +322,7 @@ struct ar_batch {
 	uint32_t change_count, change_room;
 	uint32_t child_count, child_room;
 	uint32_t problem_count, problem_room;
+	uint32_t chunks_count, chunks_room;
 	uint32_t big_count;		/* changes that ar_lane_run left as AR_STATE_BIG */
 	uint32_t blocking_count;	/* children that are AR_CHILD_BLOCKING */
 	int64_t scanned_ns;		/* when the first of its directories was, since 1970 */
@@ -757,6 +768,9 @@ struct ar_kept {		/* a page for the manifest; offsets are in out->aux */
 	uint32_t flags;		/* AR_RECORD_*; CONVERGED: it is recorded like this already */
 	uint32_t key, key_len;	/* its first name, "" with FIRST */
 	uint32_t data, data_len;	/* 0: no row is left of it */
+	/* destination: of each file whose chunk hashes are to be there the lengths of its name
+	   and of them (u32 each), the name, and what is new of them, all or none */
+	uint32_t chunks, chunks_len;
 };
 
 struct ar_keeping {		/* how rows are recorded */

@@ -43,7 +43,9 @@ void ar_batch_clear(struct ar_batch *batch)
 	batch->problems = give_back(batch->problems, &batch->problem_room,
 				    sizeof(*batch->problems));
 	batch->memory = (void *)give_back_bytes((void *)batch->memory, &batch->memory_room);
+	batch->chunks = give_back(batch->chunks, &batch->chunks_room, sizeof(*batch->chunks));
 	batch->src_bytes = batch->dst_bytes = batch->aux_bytes = 0;
+	batch->chunks_count = 0;
 	batch->memory_count = 0;
 	batch->scanned_ns = 0;
 	batch->pair_count = batch->change_count = 0;
@@ -65,6 +67,7 @@ void ar_batch_free(struct ar_batch *batch)
 	free(batch->children);
 	free(batch->problems);
 	free(batch->memory);
+	free(batch->chunks);
 	free(batch);
 }
 
@@ -108,6 +111,11 @@ struct ar_change *ar_batch_add_change(struct ar_batch *batch)
 struct ar_child *ar_batch_add_child(struct ar_batch *batch)
 {
 	return ADD(batch->children, batch->child_count, batch->child_room);
+}
+
+struct ar_chunks *ar_batch_add_chunks(struct ar_batch *batch)
+{
+	return ADD(batch->chunks, batch->chunks_count, batch->chunks_room);
 }
 
 int ar_batch_add_problem(struct ar_batch *batch, uint32_t pair, uint32_t row, int kind, int side,

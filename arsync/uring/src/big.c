@@ -343,6 +343,15 @@ static int put_in_place(struct ar_lane *lane, struct ar_big *big, const struct a
 	return err;
 }
 
+void ar_big_keep_chunks(struct ar_lane *lane, const struct ar_big *big)
+{
+	const uint64_t count = ar_chunk_count(big->row.size);
+
+	if (count > 1 && ar_chunks_add(big->batch, big->folder.index, big->change->src_row,
+					     false, big->hashes, count))
+		lane->fatal = -ENOMEM;
+}
+
 static void note_done(struct ar_lane *lane, struct ar_big *big, bool unstable)
 {
 	struct ar_change *change = big->change;
@@ -357,6 +366,7 @@ static void note_done(struct ar_lane *lane, struct ar_big *big, bool unstable)
 	} else if (big->hashed && !big->shared) {
 		ar_hash_list(big->hashes, ar_chunk_count(big->row.size), change->hash);
 		change->flags |= AR_CHANGE_HASHED;
+		ar_big_keep_chunks(lane, big);
 	}
 	ar_file_done(lane, used, big->row.size, atomic_load(&big->hole_bytes));
 	ar_change_done(lane, &big->folder, change);

@@ -56,6 +56,8 @@ int ar_chunk_hash(struct ar_lane *lane, int fd, bool sparse, uint64_t off, uint6
 
 /* ------------------------------------------------------------------- big.c */
 int ar_big_open_source(struct ar_big *big, int *op);
+/* the batch gets the hashes of its chunks */
+void ar_big_keep_chunks(struct ar_lane *lane, const struct ar_big *big);
 /* the first failure that is for good is the file's; err itself */
 int ar_big_fail(struct ar_big *big, int err, int op, int side);
 

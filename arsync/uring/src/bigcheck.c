@@ -132,6 +132,7 @@ int ar_big_check_close(struct ar_lane *lane, struct ar_big *big, int *op)
 	if ((big->change->flags & known) && memcmp(hash, big->change->hash, AR_HASH_BYTES))
 		return decide(lane, big, NULL);
 	decide(lane, big, hash);
+	ar_big_keep_chunks(lane, big);
 	if (big->change->why && !ar_is_dry_run(lane))
 		ar_change_run(lane, &big->folder, big->change);
 	return 0;

@@ -100,11 +100,13 @@ static void close_side(struct job *job)
 	job->src_fd = -1;
 }
 
-static void found_equal(struct ar_lane *lane, struct job *job, const uint8_t *hash)
+static void found_equal(struct ar_lane *lane, struct job *job, const uint8_t *hash, size_t buffered)
 {
 	struct folder *folder = job->folder;
 	struct ar_change *change = job->change;
 
+	if (!buffered)
+		ar_job_keep_chunks(lane, job);
 	ar_check_decide(lane, folder->pair, change, hash);
 	ar_job_release(lane, job);
 	if (change->why && !ar_is_dry_run(lane))
@@ -198,5 +200,5 @@ void ar_check_read(struct ar_lane *lane, struct job *job, size_t buffered)
 	if (memcmp(hash, job->hash, AR_HASH_BYTES))
 		found_different(lane, job, job->side ? 0 : buffered);
 	else
-		found_equal(lane, job, hash);
+		found_equal(lane, job, hash, buffered);
 }

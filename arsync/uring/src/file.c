@@ -247,6 +247,16 @@ static int set_length(struct ar_lane *lane, struct job *job)
 	return sys_truncate(job->dst_fd, (off_t)job->off);
 }
 
+void ar_job_keep_chunks(struct ar_lane *lane, const struct job *job)
+{
+	size_t count;
+	const uint8_t *hashes = ar_hasher_list(&job->hasher, &count);
+
+	if (hashes && ar_chunks_add(lane->batch, job->folder->index, job->change->src_row,
+					  false, hashes, count))
+		lane->fatal = -ENOMEM;
+}
+
 static void succeed(struct ar_lane *lane, struct job *job, int method, bool unstable)
 {
 	struct ar_change *change = job->change;
@@ -318,6 +328,8 @@ void ar_job_complete(struct ar_lane *lane, struct job *job, size_t buffered, int
 		hashed = ar_hasher_final(&job->hasher, change->hash);
 	if (hashed)
 		change->flags |= AR_CHANGE_HASHED;
+	if (hashed && !buffered)
+		ar_job_keep_chunks(lane, job);
 	err = finish(lane, job, unstable, &op);
 	if (err == -EXDEV && job->dst_dir_fd != job->folder->dst_fd) {
 		unmake(job);

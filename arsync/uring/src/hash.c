@@ -3,10 +3,13 @@
  *
  * Source: https://github.com/Cyan4973/xxHash, doc/xxhash_spec.md.
  */
+#include <stdlib.h>
 #include <string.h>
 
 #include "arsync.h"
 #include "hash.h"
+
+#define LIST_ROOM 16
 
 static const uint8_t zeros[65536];
 
@@ -34,6 +37,7 @@ void ar_hash_list(const uint8_t *hashes, size_t count, uint8_t out[AR_HASH_BYTES
 void ar_hasher_reset(struct ar_hasher *hasher)
 {
 	hasher->total = 0;
+	hasher->list_count = 0;
 	hasher->failed = false;
 	if (!hasher->chunk)
 		hasher->chunk = XXH3_createState();
@@ -43,19 +47,18 @@ void ar_hasher_reset(struct ar_hasher *hasher)
 
 static void close_chunk(struct ar_hasher *hasher)
 {
-	uint8_t digest[AR_HASH_BYTES];
-	bool first = hasher->total == AR_HASH_CHUNK;
-
-	if (!hasher->list)
-		hasher->list = XXH3_createState();
-	if (!hasher->list || (first && XXH3_128bits_reset(hasher->list) != XXH_OK)) {
-		hasher->failed = true;
-		return;
+	if (hasher->list_count == hasher->list_room) {
+		const size_t room = hasher->list_room ? 2 * hasher->list_room : LIST_ROOM;
+		uint8_t *list = realloc(hasher->list, room * AR_HASH_BYTES);
+		if (!list) {
+			hasher->failed = true;
+			return;
+		}
+		hasher->list = list;
+		hasher->list_room = room;
 	}
-	canonical(XXH3_128bits_digest(hasher->chunk), digest);
-	if (XXH3_128bits_update(hasher->list, digest, AR_HASH_BYTES) != XXH_OK ||
-	    XXH3_128bits_reset(hasher->chunk) != XXH_OK)
-		hasher->failed = true;
+	canonical(XXH3_128bits_digest(hasher->chunk),
+		  hasher->list + hasher->list_count++ * AR_HASH_BYTES);
 }
 
 void ar_hasher_update(struct ar_hasher *hasher, const void *data, size_t len)
@@ -64,8 +67,13 @@ void ar_hasher_update(struct ar_hasher *hasher, const void *data, size_t len)
 		uint64_t in_chunk = hasher->total % AR_HASH_CHUNK;
 
 		/* a chunk is closed only when a further byte follows it */
-		if (!in_chunk && hasher->total)
+		if (!in_chunk && hasher->total) {
 			close_chunk(hasher);
+			if (hasher->failed || XXH3_128bits_reset(hasher->chunk) != XXH_OK) {
+				hasher->failed = true;
+				return;
+			}
+		}
 		size_t part = AR_HASH_CHUNK - in_chunk;
 		if (part > len)
 			part = len;
@@ -89,24 +97,24 @@ void ar_hasher_zeros(struct ar_hasher *hasher, uint64_t len)
 
 bool ar_hasher_final(struct ar_hasher *hasher, uint8_t out[AR_HASH_BYTES])
 {
-	uint8_t digest[AR_HASH_BYTES];
+	if (!hasher->failed)
+		close_chunk(hasher);
+	if (!hasher->failed)
+		ar_hash_list(hasher->list, hasher->list_count, out);
+	return !hasher->failed;
+}
 
-	if (hasher->failed)
-		return false;
-	canonical(XXH3_128bits_digest(hasher->chunk), digest);
-	if (hasher->total <= AR_HASH_CHUNK) {
-		memcpy(out, digest, AR_HASH_BYTES);
-		return true;
-	}
-	if (XXH3_128bits_update(hasher->list, digest, AR_HASH_BYTES) != XXH_OK)
-		return false;
-	canonical(XXH3_128bits_digest(hasher->list), out);
-	return true;
+const uint8_t *ar_hasher_list(const struct ar_hasher *hasher, size_t *count)
+{
+	*count = hasher->list_count;
+	return hasher->list_count > 1 ? hasher->list : NULL;
 }
 
 void ar_hasher_free(struct ar_hasher *hasher)
 {
 	XXH3_freeState(hasher->chunk);
-	XXH3_freeState(hasher->list);
-	hasher->chunk = hasher->list = NULL;
+	free(hasher->list);
+	hasher->chunk = NULL;
+	hasher->list = NULL;
+	hasher->list_room = 0;
 }

@@ -17,7 +17,8 @@
 
 struct ar_hasher {
 	XXH3_state_t *chunk;	/* of the chunk under way, NULL until needed */
-	XXH3_state_t *list;	/* of chunk hashes, NULL up to one chunk */
+	uint8_t *list;		/* hashes of the chunks before it; in the end of all */
+	size_t list_count, list_room;
 	uint64_t total;		/* bytes fed */
 	bool failed;		/* out of memory: no hash */
 };
@@ -31,6 +32,8 @@ void ar_hasher_update(struct ar_hasher *hasher, const void *data, size_t len);
 void ar_hasher_zeros(struct ar_hasher *hasher, uint64_t len);
 /* false: no hash could be made */
 bool ar_hasher_final(struct ar_hasher *hasher, uint8_t out[AR_HASH_BYTES]);
+/* after that: the hashes of all chunks, NULL where the file's is not one of them */
+const uint8_t *ar_hasher_list(const struct ar_hasher *hasher, size_t *count);
 void ar_hasher_free(struct ar_hasher *hasher);
 
 /* the hash of a file of many chunks from those of its chunks */

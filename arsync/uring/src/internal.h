@@ -148,6 +148,7 @@ static inline const char *ar_row_src_name(const struct ar_page *page, const stru
 struct ar_pair *ar_batch_add_pair(struct ar_batch *batch);
 struct ar_change *ar_batch_add_change(struct ar_batch *batch);
 struct ar_child *ar_batch_add_child(struct ar_batch *batch);
+struct ar_chunks *ar_batch_add_chunks(struct ar_batch *batch);
 int ar_batch_add_problem(struct ar_batch *batch, uint32_t pair, uint32_t row, int kind, int side,
 			 int op, int err);
 /* makes room for bytes more at the end of src (side 0) or dst (1), not yet counted */
@@ -156,6 +157,22 @@ uint8_t *ar_batch_reserve(struct ar_batch *batch, int side, size_t bytes);
 struct ar_memory *ar_batch_add_memory(struct ar_batch *batch, uint32_t rows);
 /* appends len bytes and a NUL to aux; offset or AR_NONE */
 uint32_t ar_batch_add_aux(struct ar_batch *batch, const char *bytes, size_t len);
+
+/* ---------------------------------------------------------------- chunks.c */
+
+/* the hashes of a file of more than one chunk; -ENOMEM */
+int ar_chunks_add(struct ar_batch *batch, uint32_t pair, uint32_t row, bool is_old,
+		  const uint8_t *hashes, size_t count);
+/* NULL: the batch has none */
+const struct ar_chunks *ar_chunks_find(const struct ar_batch *batch, uint32_t pair, uint32_t row,
+				       bool is_old);
+/*
+ * Says in kept which files of a destination's page have hashes of chunks: those whose
+ * row knows them.  chunks: of each row those that are new, or NULL.
+ */
+int ar_chunks_keep(const struct ar_batch *batch, const struct ar_page *page,
+		   const struct ar_known *known, const struct ar_chunks *const *chunks,
+		   struct ar_batch *out, struct ar_kept *kept);
 
 /* ------------------------------------------------------------------ want.c */
 

@@ -225,6 +225,8 @@ void ar_job_begin(struct ar_lane *lane, struct job *job);
 void ar_job_read(struct ar_lane *lane, struct job *job, uint32_t side);
 /* everything is read; buffered: so many bytes, all of them, and not written yet */
 void ar_job_complete(struct ar_lane *lane, struct job *job, size_t buffered, int method);
+/* the batch gets the hashes of its chunks, which have been read */
+void ar_job_keep_chunks(struct ar_lane *lane, const struct job *job);
 void ar_job_failed(struct ar_lane *lane, struct job *job, int err, int op, int side);
 void ar_job_release(struct ar_lane *lane, struct job *job);
 

@@ -8,6 +8,7 @@
  */
 #include <stdlib.h>
 
+#include "hash.h"
 #include "record.h"
 #include "scan.h"
 
@@ -26,6 +27,9 @@ struct settling {
 	__int128 seen_horizon;		/* a ctime from here on may move unseen: when it was scanned */
 	__int128 horizon;		/* and now */
 	bool is_settled;		/* of the pair: nothing in it is pending, failed or racy */
+	uint32_t pair;			/* index */
+	/* of each row of the fresh page the hashes of chunks that were read, or NULL */
+	const struct ar_chunks *chunks[AR_RECORD_ROWS];
 };
 
 /* ------------------------------------------------------------------- one row */
@@ -142,9 +146,20 @@ static void recall_known(const struct ar_memory *memory, int side, struct ar_kno
 	}
 }
 
+/* the hashes of its chunks, where the batch has those that give its hash */
+static const struct ar_chunks *chunks_of(const struct settling *s, const struct ar_change *change,
+					 const struct ar_known *known)
+{
+	if (!(change->flags & AR_CHANGE_HASHED) || !(known->state & AR_KNOWN_HASHED) ||
+	    memcmp(known->hash, change->hash, AR_HASH_BYTES))
+		return NULL;
+	return ar_chunks_find(s->batch, s->pair, change->src_row, false);
+}
+
 /* what is known of a source row and of what stands for it at the destination */
 static void know(struct settling *s, const struct ar_pair *pair, uint32_t i,
-		 const struct ar_change *change, struct ar_known *src, struct ar_known *dst)
+		 const struct ar_change *change, struct ar_known *src, struct ar_known *dst,
+		 const struct ar_chunks **chunks)
 {
 	const struct ar_memory *memory = memory_of(s, pair, i);
 
@@ -166,6 +181,9 @@ static void know(struct settling *s, const struct ar_pair *pair, uint32_t i,
 		if (!(change->flags & AR_CHANGE_KNOWS_DST))
 			know_hash(s, change, dst);
 	}
+	*chunks = chunks_of(s, change, dst);
+	if (*chunks)
+		dst->state |= AR_KNOWN_CHUNKED;
 }
 
 /* ------------------------------------------------------------- the fresh page */
@@ -198,6 +216,7 @@ static int fresh_row(struct settling *s, const struct ar_pair *pair, const struc
 	const struct ar_row *row = &ar_rows(src)[i];
 	const uint32_t self = !!(src->flags & AR_PAGE_FIRST), before = w->rows;
 	struct ar_known *src_known = &s->src_known[self + i], known;
+	const struct ar_chunks *chunks = NULL;
 	int err = 0;
 
 	/* left alone is not equal: nobody may take it for that when no row is compared */
@@ -205,10 +224,7 @@ static int fresh_row(struct settling *s, const struct ar_pair *pair, const struc
 		s->is_settled = false;
 		change = NULL;
 	}
-	know(s, pair, i, change, src_known, &known);
-	/* what the options leave as it is, and say so, has not converged */
-	if (change && change->kind == AR_CHANGE_NONE)
-		s->is_settled = false;
+	know(s, pair, i, change, src_known, &known, &chunks);
 	note_racy(s, row, s->seen_horizon, src_known);
 	if (row->flags & AR_ROW_BAD || (change && change->state != AR_STATE_DONE)) {
 		s->is_settled = false;
@@ -220,8 +236,10 @@ static int fresh_row(struct settling *s, const struct ar_pair *pair, const struc
 	} else if (row->type != DT_DIR) {	/* a directory comes later */
 		s->is_settled = false;
 	}
-	if (w->rows > before)
+	if (w->rows > before) {
 		s->dst_known[self + before] = known;
+		s->chunks[self + before] = chunks;
+	}
 	return err;
 }
 
@@ -306,9 +324,12 @@ static int keep_both(struct settling *s, const struct ar_pair *pair, const struc
 {
 	struct ar_recorded dst = { .page = dst_page, .known = s->dst_known };
 	struct ar_recorded record = { .page = src_page, .known = s->src_known };
-	int err = keep(s, pair, (const struct ar_page *)(s->fresh->dst + dst_page), s->fresh, 1,
-		       &dst);
+	const struct ar_page *fresh = (const struct ar_page *)(s->fresh->dst + dst_page);
+	int err = keep(s, pair, fresh, s->fresh, 1, &dst);
 
+	if (!err)
+		err = ar_chunks_keep(s->batch, fresh, s->dst_known, s->chunks, s->out,
+				     &s->kept[s->count - 1]);
 	if (err)
 		return err;
 	dst.bytes = s->out->aux + dst.aux;	/* which has grown since */
@@ -378,6 +399,7 @@ static int settle_pair(struct settling *s, uint32_t i)
 	const bool is_new = !ar_dst_page(s->batch, pair) || pair->flags & AR_PAIR_NEW;
 	uint64_t page;
 
+	s->pair = i;
 	s->is_settled = !(pair->self.kind && pair->self.state != AR_STATE_DONE) &&
 			!has_problem(s->batch, i);
 	ar_batch_clear(s->fresh);
