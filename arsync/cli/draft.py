@@ -200,7 +200,7 @@ class Draft:
             owners=self._owners(),
             update=UpdatePolicy(**_of(_UPDATE, flags)),
             write=WritePolicy(**_of(_WRITE, flags)),
-            delete=self._delete_policy(),
+            delete=self._delete_policy(flags),
             engine=EngineOptions(**_of(_ENGINE, flags)),
             manifest=ManifestPolicy(**_of(_MANIFEST, flags)),
             relative=bool(flags.get("relative", named)),
@@ -278,13 +278,13 @@ class Draft:
             raise UsageError(f"--files-from: {reason}") from None
         return read_lines(text, null_separated=bool(self.flags.get("from0")))
 
-    def _delete_policy(self) -> DeletePolicy:
+    def _delete_policy(self, flags: dict[str, Any]) -> DeletePolicy:
         if len(self.delete_times) > 1:
             raise UsageError("only one of the --delete-WHEN options can be given")
         when = "after" if self._deletes() else "never"
         for time in self.delete_times:
             when = _TIMES[time]
-        return DeletePolicy(**_of(_DELETE, {**self.flags, "when": when}))
+        return DeletePolicy(**_of(_DELETE, {**flags, "when": when}))
 
     def _owners(self) -> OwnerPolicy:
         numeric = bool(self.flags.get("numeric_ids"))

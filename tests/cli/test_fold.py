@@ -159,6 +159,8 @@ def field(options: SyncOptions, path: str) -> object:
         ("-ii", "report_unchanged", True),
         ("-vv --info=name1", "report_unchanged", False),
         ("--info=name2", "report_unchanged", True),
+        ("--delete --trash-dir=.t", "delete.trash_dir", b".t"),
+        ("--delete --trash-dir=\udcff", "delete.trash_dir", b"\xff"),
     ],
 )
 def test_an_option_sets_its_field(words: str, path: str, value: object) -> None:
