@@ -134,7 +134,8 @@ class RunManifest:
             (start,) = self._known.directory_ids([name_key((start, name))])
         equality = _digest(self._options, identity)
         keeping = Keeping(tree, equality, granule_ns, self._options.manifest.rehash)
-        return Checkpoint(self._known, scanner, keeping, start)
+        accepted = self._options.manifest.accept_source
+        return Checkpoint(self._known, scanner, keeping, start, accepted)
 
     def _tree_of(self, source: Identity) -> int | None:
         def same(recorded: Any) -> bool:
@@ -185,6 +186,7 @@ class Checkpoint:
         scanner: of the walk.
         keeping: how rows are recorded, and of which source.
         start: id of the destination's directory.
+        accepted: entries of whose sources no recorded content is expected.
     """
 
     def __init__(
@@ -193,7 +195,9 @@ class Checkpoint:
         scanner: Scanner,
         keeping: Keeping,
         start: int = ROOT,
+        accepted: Sequence[bytes] = (),
     ) -> None:
+        self._accepted = accepted
         self._known = known
         self._scanner = scanner
         self._keeping = keeping
@@ -242,6 +246,8 @@ class Checkpoint:
             self._expect(directories[pair], is_last=batch.ends_directory(pair))
         src, dst = sides
         recall(batch, src, dst, self._keeping)
+        for path in self._accepted:
+            batch.forget(path)
 
     def _expect(self, directory: int, *, is_last: bool) -> None:
         """Count a page of a directory of many."""

@@ -131,6 +131,7 @@ class ChangeFlag(enum.IntFlag):
     KNOWS_SRC = 8
     KNOWS_DST = 16
     BACKED_UP = 32
+    EXPECTS = 64
 
 
 class PageFlag(enum.IntFlag):
@@ -203,6 +204,7 @@ class Op(enum.IntEnum):
     BACKUP = 35
     SYNC = 36
     BURY = 37
+    VERIFY = 38
 
 
 class Change(NamedTuple):

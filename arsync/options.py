@@ -280,6 +280,7 @@ class ManifestPolicy:
         ignore_ctime: a ctime that moved since it was recorded is no reason to read a file.
         ignore_inode: nor is another inode.
         rehash: no recorded hash counts.
+        accept_source: paths below DST whose sources may have lost the content that is recorded.
     """
 
     manifest: bool = True
@@ -287,6 +288,7 @@ class ManifestPolicy:
     ignore_ctime: bool = False
     ignore_inode: bool = False
     rehash: bool = False
+    accept_source: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

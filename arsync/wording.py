@@ -69,6 +69,7 @@ VERBS: Final[Mapping[Op, str]] = MappingProxyType(
         Op.SPOOL: "write the temporary list of",
         Op.BACKUP: "back up",
         Op.SYNC: "write back to the disk",
+        Op.VERIFY: "find the recorded content in",
     }
 )
 """What could not be done, to be followed by the name."""
@@ -96,6 +97,10 @@ _DST_ADVICE: Final[Mapping[int, str]] = MappingProxyType(
         errno.ENOTEMPTY: "the directory is not empty, move it away first",
         errno.EBUSY: "something is mounted there or uses it",
     }
+)
+
+_DECAY_ADVICE: Final = (
+    "nobody has written to it since, and DST has it still: restore it, or see --accept-source"
 )
 
 _REFLINK_ADVICE: Final = "--reflink=auto copies what cannot be cloned"
@@ -173,6 +178,8 @@ def advice_for(failure: Failure) -> str:
     """Return what to do about a failure, empty where nothing can be said."""
     if failure.op == Op.REFLINK:
         return _REFLINK_ADVICE
+    if failure.op == Op.VERIFY and failure.errno == errno.EBADMSG:
+        return _DECAY_ADVICE
     if failure.op in (Op.RING_SETUP, Op.RING_SUBMIT):
         return "--engine=sync does without io_uring"
     if failure.side == Side.DST and failure.op == Op.OPEN_DIR and failure.errno == errno.EXDEV:

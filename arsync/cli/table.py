@@ -6,6 +6,7 @@ the manual's test all read it: an option is added here and nowhere else.
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from functools import partial
 from typing import Final, get_args
@@ -84,6 +85,13 @@ def _state_dir(draft: Draft, value: str) -> None:
     if not value:
         raise UsageError("--state-dir: the name of the directory is empty")
     draft.flags["state_dir"] = value
+
+
+def _accept_source(draft: Draft, value: str) -> None:
+    if not value.strip("/"):
+        raise UsageError("--accept-source: the path is empty")
+    accepted = draft.flags.get("accept_source", ())
+    draft.flags["accept_source"] = (*accepted, os.fsencode(value.strip("/")))
 
 
 def _fsync(_draft: Draft, value: str) -> None:
@@ -408,6 +416,15 @@ MANIFEST: Final = (
     flag("ignore-ctime", "", Topic.MANIFEST, "do not read files only because their ctime moved"),
     flag("ignore-inode", "", Topic.MANIFEST, "nor because they are another inode than recorded"),
     flag("rehash", "", Topic.MANIFEST, "believe no recorded hash (with -c: read everything)"),
+    Option(
+        ("accept-source",),
+        "",
+        Topic.MANIFEST,
+        "copy PATH although its recorded content is lost",
+        apply=_accept_source,
+        value=Value.REQUIRED,
+        metavar="PATH",
+    ),
 )
 
 ENGINE: Final = (

@@ -50,6 +50,7 @@ class _Lib:
     AR_CHANGE_NONE: int
     AR_CHANGE_REMOVE: int
     AR_CHANGE_BACKED_UP: int
+    AR_CHANGE_EXPECTS: int
     AR_WHY_NEW: int
     AR_WHY_TYPE: int
     AR_WHY_SIZE: int
@@ -103,6 +104,18 @@ class _Lib:
     AR_PAIR_GIVEN: int
     AR_PAIR_HELD: int
     AR_PAIR_REMOVE: int
+    AR_PAIR_CONVERGED: int
+    AR_PAIR_SOME: int
+    AR_PAIR_SAME_DST: int
+    AR_KNOWN_HASHED: int
+    AR_KNOWN_RACY: int
+    AR_KNOWN_DIRTY: int
+    AR_KNOWN_UNSTABLE: int
+    AR_KNOWN_VOLATILE: int
+    AR_KNOWN_CHUNKED: int
+    AR_MEMORY_RECORDED: int
+    AR_MEMORY_CTIME: int
+    AR_MEMORY_INODE: int
     AR_PRUNE_FULL: int
     AR_PRUNE_BARE: int
     AR_PRUNE_NEITHER: int
@@ -249,6 +262,7 @@ class _Lib:
     AR_OP_BACKUP: int
     AR_OP_SYNC: int
     AR_OP_BURY: int
+    AR_OP_VERIFY: int
     AR_OP_COUNT: int
     AR_FAULT_ERROR: int
     AR_FAULT_SHORT: int

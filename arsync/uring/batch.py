@@ -240,6 +240,19 @@ class Batch:
         pairs = range(first, self.raw.pair_count)
         return sum(not self.raw.pairs[pair].flags & lib.AR_PAIR_EXTRA for pair in pairs)
 
+    def forget(self, path: bytes) -> None:
+        """Forget what was recorded of a source's entry, by its path, if it is in here."""
+        directory, _, name = path.rpartition(b"/")
+        for index in range(self.raw.pair_count):
+            pair = self.raw.pairs[index]
+            if pair.flags & lib.AR_PAIR_EXTRA or pair.memory == lib.AR_NO_PAGE:
+                continue
+            page = self._src_page(index)
+            whole = _Page.at(bytes(ffi.buffer(page, page.bytes)), 0)
+            for row in range(whole.row_count if whole.path == directory else 0):
+                if whole.name(row) == name:
+                    self.raw.memory[pair.memory + row].state[0] = 0
+
     def ends_directory(self, pair: int) -> bool:
         """Tell whether a pair is the last page of its directory."""
         return bool(self._src_page(pair).flags & lib.AR_PAGE_LAST)

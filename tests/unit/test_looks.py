@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from arsync.manifest.format import RowState
+from arsync.manifest.format import Page, Place, RowState
+from arsync.manifest.places import find
+from arsync.manifest.store import Group, Store
+from arsync.model import Op
 from arsync.options import ManifestPolicy
 from tests.kit import Dir, File, Pattern, Tree, make
 from tests.kit.manifests import recorded
@@ -33,7 +38,7 @@ def place(tmp_path: Path) -> Path:
 
 def again(place: Path, **settings: object) -> Ran:
     """Run once more, with options of the manifest and others."""
-    names = ("ignore_ctime", "ignore_inode", "rehash")
+    names = ("ignore_ctime", "ignore_inode", "rehash", "accept_source")
     policy = {name: settings.pop(name) for name in names if name in settings}
     manifest = ManifestPolicy(state_dir=str(place / "state"), **policy)  # type: ignore[arg-type]
     return run(
@@ -147,3 +152,59 @@ def test_what_the_mtimes_hide_from_c(place: Path) -> None:
     ran = again(place, checksum=True)
     assert ran.report.counts.done_files == 0
     assert os.stat(place / "dst/small").st_mtime_ns == 5
+
+
+# --------------------------------------------------- a source that has lost its content
+
+
+def decay(place: Path, name: str) -> bytes:
+    """Change one byte of a source's file without any timestamp, as a failing disk does."""
+    path = place / "src" / name
+    content = path.read_bytes()
+    before = recorded(place / "state", place / "dst", SRC)[b""].rows[name.encode()]
+    rewrite(path)
+    after = os.stat(path)
+    # The test cannot set a ctime; so what is recorded moves instead.
+    found = find(place / "state", bytes(place / "dst"))
+    with Store(found.store, b"") as store:
+        (chain,) = store.pages_of(SRC, [1])
+        page = Page.decode(chain[0], Place(SRC, 1, b""))
+        index = page.names.index(name.encode())
+        seen = dict(page.seen)
+        for column, value in (
+            ("ctime_s", after.st_ctime_ns // 10**9),
+            ("ctime_n", after.st_ctime_ns % 10**9),
+        ):
+            seen[column] = (*seen[column][:index], value, *seen[column][index + 1 :])
+        data = replace(page, seen=seen).encode(Place(SRC, 1, b""))
+        store.commit(Group(pages=[(SRC, 1, [(b"", data)])]))
+    assert before.hash == hash_of(content)
+    return content
+
+
+@pytest.mark.parametrize("engine", ["uring", "sync"])
+@pytest.mark.parametrize("name", ["small", "large", "big"])
+def test_a_source_that_decays_does_not_replace_a_good_copy(
+    place: Path, name: str, engine: str
+) -> None:
+    """It is reported, each time, until somebody says that it is to be copied."""
+    content = decay(place, name)
+    for _ in range(2):
+        ran = again(place, checksum=True, rehash=True, engine=engine)
+        assert ran.failed == [(name.encode(), Op.VERIFY, errno.EBADMSG)]
+        assert ran.code == 23
+        assert (place / "dst" / name).read_bytes() == content
+    os.utime(place / "dst" / name, ns=(9, 9))
+    assert again(place, engine=engine).code == 23
+    assert (place / "dst" / name).read_bytes() == content
+    assert again(place, engine=engine, accept_source=(name.encode(),)).code == 0
+    assert (place / "dst" / name).read_bytes() == (place / "src" / name).read_bytes() != content
+    assert_equal(place)
+
+
+def test_a_source_that_decays_is_copied_where_no_copy_is_better(place: Path) -> None:
+    """A destination that has not the recorded content either is not protected."""
+    decay(place, "small")
+    (place / "dst/small").write_bytes(b"some0bytes")
+    assert again(place).code == 0
+    assert (place / "dst/small").read_bytes() == (place / "src/small").read_bytes()

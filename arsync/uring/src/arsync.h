@@ -141,6 +141,7 @@ struct ar_page {		/* rows follow, then the arena of names, then the path */
 #define AR_CHANGE_KNOWS_SRC 8	/* CHECK: hash[] is the source's, only the other side is read */
 #define AR_CHANGE_KNOWS_DST 16	/* CHECK: likewise the destination's */
 #define AR_CHANGE_BACKED_UP 32	/* what it replaces has been kept */
+#define AR_CHANGE_EXPECTS 64	/* hash[] was the source's when nobody had written to it since */
 
 struct ar_change {
 	uint32_t src_row;	/* in the pair's source page, AR_NONE: DIR, DELETE */
@@ -694,7 +695,8 @@ int ar_big_close(ar_lane *lane, ar_big *big, int keep);
 #define AR_OP_BACKUP 35
 #define AR_OP_SYNC 36
 #define AR_OP_BURY 37	/* move to the trash */
-#define AR_OP_COUNT 38
+#define AR_OP_VERIFY 38	/* find the content that is recorded */
+#define AR_OP_COUNT 39
 
 #define AR_FAULT_ERROR 1	/* value: the errno to return */
 #define AR_FAULT_SHORT 2	/* value: the most bytes to pass on */

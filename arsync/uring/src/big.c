@@ -420,6 +420,15 @@ static int close_kept(struct ar_lane *lane, struct ar_big *big, int *op)
 	const struct ar_row *row = changed ? &ar_rows(big->page)[big->change->src_row] : &big->row;
 	uint64_t size = AR_MIN(big->row.size, (uint64_t)st.st_size);
 	int tries = 0;
+	if (!changed && !big->reread && big->hashed && !big->shared) {
+		uint8_t hash[AR_HASH_BYTES];
+
+		ar_hash_list(big->hashes, ar_chunk_count(big->row.size), hash);
+		*op = AR_OP_VERIFY;
+		if (ar_source_decays(&big->folder, big->change,
+				     ar_row_name(big->page, &big->row), size, hash))
+			return -EBADMSG;
+	}
 	do {
 		rc = put_in_place(lane, big, row, size, op);
 	} while (rc && ar_try_again(lane, rc, &tries));

@@ -131,6 +131,51 @@ static void found_different(struct ar_lane *lane, struct job *job, size_t buffer
 	ar_job_begin(lane, job);
 }
 
+/* ------------------------------------------------------- a source that decays */
+
+#define BLOCK_BYTES (1u << 20)
+
+static bool has_hash(struct ar_hasher *hasher, int fd, uint64_t size, const uint8_t *expected)
+{
+	uint8_t hash[AR_HASH_BYTES], *block = malloc(BLOCK_BYTES);
+	uint64_t off = 0;
+	ssize_t got = 1;
+
+	while (block && off < size && got > 0) {
+		got = sys_read(fd, block, BLOCK_BYTES, (off_t)off, 0);
+		if (got > 0) {
+			ar_hasher_update(hasher, block, (size_t)got);
+			off += (uint64_t)got;
+		}
+	}
+	free(block);
+	return off == size && ar_hasher_final(hasher, hash) &&
+	       !memcmp(hash, expected, AR_HASH_BYTES);
+}
+
+bool ar_source_decays(const struct folder *folder, const struct ar_change *change,
+		      const char *name, uint64_t size, const uint8_t *hash)
+{
+	struct ar_hasher hasher = { 0 };
+	struct stat st;
+
+	if (!(change->flags & AR_CHANGE_EXPECTS) ||
+	    !memcmp(hash, change->hash, AR_HASH_BYTES) || folder->dst_fd < 0)
+		return false;
+	int fd = sys_open(AR_OP_VERIFY, folder->dst_fd, name,
+			  O_RDONLY | O_NOFOLLOW | O_NONBLOCK, 0);
+	if (fd < 0)
+		return false;
+	ar_hasher_reset(&hasher);
+	bool holds = !sys_fstat(fd, &st) && S_ISREG(st.st_mode) && (uint64_t)st.st_size == size &&
+		     has_hash(&hasher, fd, size, change->hash);
+	ar_hasher_free(&hasher);
+	close(fd);
+	return holds;
+}
+
+/* --------------------------------------------------------------- small files */
+
 void ar_check_begin(struct ar_lane *lane, struct job *job)
 {
 	memcpy(job->hash, job->change->hash, AR_HASH_BYTES);	/* if it is known */

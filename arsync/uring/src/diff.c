@@ -185,17 +185,24 @@ static uint32_t row_why(const struct diff *d, const struct ar_row *src, const st
 	return content_why(d, src, dst) | attribute_why(d->rules, src, dst);
 }
 
+static const struct ar_memory *memory_of(const struct diff *d, uint32_t src_row)
+{
+	const struct ar_pair *pair = &d->batch->pairs[d->pair];
+
+	if (!d->batch->memory || pair->memory == AR_NO_PAGE)
+		return NULL;
+	return &d->batch->memory[pair->memory + src_row];
+}
+
 /* what the manifest and -c make of two rows whose content nothing has called different; why: so far */
 static struct ar_look look_at(const struct diff *d, uint32_t src_row, uint32_t why)
 {
 	const struct ar_row *src = &ar_rows(d->src)[src_row];
-	const struct ar_pair *pair = &d->batch->pairs[d->pair];
-	const bool is_recorded = d->batch->memory && pair->memory != AR_NO_PAGE;
 
 	if (src->type != DT_REG || !src->size || why & (WHY_CREATED | AR_WHY_CONTENT) ||
 	    (d->rules->update & (AR_UPDATE_SIZE_ONLY | AR_UPDATE_CONTENT)) == AR_UPDATE_SIZE_ONLY)
 		return (struct ar_look){ .verdict = AR_LOOK_EQUAL };
-	return ar_look(d->rules, is_recorded ? &d->batch->memory[pair->memory + src_row] : NULL);
+	return ar_look(d->rules, memory_of(d, src_row));
 }
 
 /* -------------------------------------------------------------- what follows from it */
@@ -320,6 +327,19 @@ static int add_check(const struct diff *d, uint32_t src_row, uint32_t dst_row, u
 	return 0;
 }
 
+/* a file that replaces another one, whose source ought to have the recorded content */
+static void expect(const struct diff *d, uint32_t src_row)
+{
+	const struct ar_memory *memory = memory_of(d, src_row);
+	const uint8_t *hash = memory ? ar_look_expected(d->rules, memory) : NULL;
+
+	if (!hash)
+		return;
+	struct ar_change *change = &d->batch->changes[d->batch->change_count - 1];
+	change->flags |= AR_CHANGE_EXPECTS;
+	memcpy(change->hash, hash, sizeof(change->hash));
+}
+
 static int add_child(const struct diff *d, uint32_t src_row, const struct ar_row *dst)
 {
 	struct ar_child *child = ar_batch_add_child(d->batch);
@@ -385,7 +405,13 @@ static int diff_row(const struct diff *d, uint32_t src_row, uint32_t dst_row)
 		why |= AR_WHY_CONTENT | AR_WHY_CHECKSUM;
 	if (look.verdict == AR_LOOK_CHECK)
 		return add_check(d, src_row, dst_row, why | look.why, &look);
-	return why ? add_change(d, src_row, dst_row, change_kind(src->type, why), why) : 0;
+	if (!why)
+		return 0;
+	const uint8_t kind = change_kind(src->type, why);
+	int err = add_change(d, src_row, dst_row, kind, why);
+	if (!err && kind == AR_CHANGE_DATA && dst)
+		expect(d, src_row);
+	return err;
 }
 
 static int diff_rows(const struct diff *d)

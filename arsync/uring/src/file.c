@@ -289,6 +289,7 @@ static void restart(struct ar_lane *lane, struct job *job)
 void ar_job_complete(struct ar_lane *lane, struct job *job, size_t buffered, int method)
 {
 	struct ar_change *change = job->change;
+	uint8_t hash[AR_HASH_BYTES];
 	int op = AR_OP_STAT, err;
 	bool unstable;
 
@@ -303,6 +304,17 @@ void ar_job_complete(struct ar_lane *lane, struct job *job, size_t buffered, int
 	}
 	if (err < 0) {
 		ar_job_failed(lane, job, err, AR_OP_STAT, 0);
+		return;
+	}
+	bool hashed = method == AR_METHOD_READ_WRITE && !unstable;
+	if (hashed && buffered)
+		ar_hash_block(job->buf, buffered, hash);
+	else if (hashed)
+		hashed = ar_hasher_final(&job->hasher, hash);
+	if (hashed && !job->reread &&
+	    ar_source_decays(job->folder, change, ar_row_name(job->page, job->row), job->size,
+			     hash)) {
+		ar_job_failed(lane, job, -EBADMSG, AR_OP_VERIFY, 0);
 		return;
 	}
 	if (job->dst_fd < 0 && (err = create(lane, job))) {
@@ -321,13 +333,10 @@ void ar_job_complete(struct ar_lane *lane, struct job *job, size_t buffered, int
 		ar_job_failed(lane, job, err, AR_OP_TRUNCATE, 1);
 		return;
 	}
-	bool hashed = method == AR_METHOD_READ_WRITE && !unstable;
-	if (hashed && buffered)
-		ar_hash_block(job->buf, buffered, change->hash);
-	else if (hashed)
-		hashed = ar_hasher_final(&job->hasher, change->hash);
-	if (hashed)
+	if (hashed) {
+		memcpy(change->hash, hash, AR_HASH_BYTES);
 		change->flags |= AR_CHANGE_HASHED;
+	}
 	if (hashed && !buffered)
 		ar_job_keep_chunks(lane, job);
 	err = finish(lane, job, unstable, &op);

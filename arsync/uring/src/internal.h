@@ -229,6 +229,9 @@ struct ar_look {
 /* of two files of one size that the quick check calls equal, or -c leaves open; memory or NULL */
 struct ar_look ar_look(const struct ar_rules *rules, const struct ar_memory *memory);
 
+/* the source's recorded hash, where its stat says that nobody has written to it since; or NULL */
+const uint8_t *ar_look_expected(const struct ar_rules *rules, const struct ar_memory *memory);
+
 /* ----------------------------------------------------------------- xattr.c */
 
 #define AR_XATTR_ALL 1		/* every namespace but system.*, else user.* only */

@@ -234,6 +234,12 @@ void ar_job_release(struct ar_lane *lane, struct job *job);
 /* nobody has written to it, nor given it other attributes */
 bool ar_stat_same(const struct stat *a, const struct stat *b);
 void ar_check_begin(struct ar_lane *lane, struct job *job);
+/*
+ * Whether the source has lost the content that is recorded of it, by nobody's writing, and
+ * the destination's file of that name has it still.  hash: of what was read.
+ */
+bool ar_source_decays(const struct folder *folder, const struct ar_change *change,
+		      const char *name, uint64_t size, const uint8_t *hash);
 /* a side is open; false: that was all there was to see */
 bool ar_check_opened(struct ar_lane *lane, struct job *job);
 /* a side is read; buffered: all of it is in the buffer */

@@ -46,6 +46,15 @@ static const uint8_t *hash_of(const struct ar_rules *rules, const struct ar_memo
 	return known->state & AR_KNOWN_HASHED ? known->hash : NULL;
 }
 
+const uint8_t *ar_look_expected(const struct ar_rules *rules, const struct ar_memory *memory)
+{
+	const struct ar_known *known = &memory->known[0];
+
+	if (!memory->state[0] || doubt(rules, memory, 0))
+		return NULL;
+	return known->state & AR_KNOWN_HASHED ? known->hash : NULL;
+}
+
 struct ar_look ar_look(const struct ar_rules *rules, const struct ar_memory *memory)
 {
 	const bool by_content = rules->update & AR_UPDATE_CONTENT;
@@ -65,5 +74,9 @@ struct ar_look ar_look(const struct ar_rules *rules, const struct ar_memory *mem
 		look.verdict = AR_LOOK_CHECK;
 	look.flags = src ? AR_CHANGE_KNOWS_SRC : dst ? AR_CHANGE_KNOWS_DST : 0;
 	look.hash = src ? src : dst;
+	if (!dst && (src = ar_look_expected(rules, memory))) {
+		look.hash = src;
+		look.flags |= AR_CHANGE_EXPECTS;
+	}
 	return look;
 }
