@@ -15,7 +15,6 @@ import time
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import replace
-from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -213,18 +212,18 @@ class Checkpoint:
         for name in path.split(b"/") if path else ():
             key = name_key((directory, name.replace(b"\0", b"")))
             (directory,) = self._known.directory_ids([key])
-        place(batch, first_pair, repeat(directory))
+        place(batch, first_pair, [directory])
 
     def place_children(
         self, batch: Batch, first_pair: int, parent: Batch, first_child: int
     ) -> None:
         """Say that the pairs from one on are child directories of a compared batch."""
-        keys = child_keys(parent, first_child, batch.source_pairs(first_pair))
-        place(batch, first_pair, iter(self._known.directory_ids(keys)))
+        keys = child_keys(parent, first_child, batch, first_pair)
+        place(batch, first_pair, self._known.directory_ids(keys))
 
     def place_rest(self, batch: Batch, first_pair: int, parent: Batch, pair: int) -> None:
         """Say that a pair is a further page of the directory that another pair begins."""
-        place(batch, first_pair, repeat(int(parent.raw.pairs[pair].directory)))
+        place(batch, first_pair, [int(parent.raw.pairs[pair].directory)])
 
     # ----------------------------------------------------------------------- recall
 
@@ -279,7 +278,8 @@ class Checkpoint:
                 whole.append(one)
             else:
                 self._keep_part(one)
-        self._recorder.add(whole)
+        if whole:
+            self._recorder.add(whole)
 
     def _keep_part(self, page: Kept) -> None:
         with self._lock:

@@ -16,7 +16,7 @@ from typing import Any, Final, TypeVar
 import lmdb
 
 from arsync.errors import ManifestError
-from arsync.manifest.environment import entries_of, starting_with, told, value_of
+from arsync.manifest.environment import entries_of, starting_with, told, value_of, values_of
 from arsync.manifest.format import Place, damage, page_facts
 from arsync.manifest.records import (
     DIRECTORY_KEY,
@@ -87,7 +87,16 @@ class Contents:
 
     def ids_by_key(self, keys: Sequence[bytes]) -> list[int | None]:
         """Return the ids of directories by their keys, as `name_key` makes them."""
-        return self._read(lambda txn: [self._id_by_key(txn, key) for key in keys])
+        database = self._databases["dirs"]
+
+        def read(txn: lmdb.Transaction) -> list[int | None]:
+            found = values_of(txn, database, keys)
+            return [
+                None if stored is None else id_of("dirs", key, stored)
+                for key, stored in zip(keys, found, strict=True)
+            ]
+
+        return self._read(read)
 
     def _directory_id(self, txn: lmdb.Transaction, key: Key) -> int | None:
         return self._id_by_key(txn, name_key(key))
@@ -136,10 +145,15 @@ class Contents:
         database = self._databases["pages"]
 
         def read(txn: lmdb.Transaction) -> list[list[bytes]]:
-            chains = []
+            cursor: Any = txn.cursor(database)
+            chains: list[list[bytes]] = []
             for directory in directories:
-                page = value_of(txn, database, PAGE_KEY.pack(tree, directory))
-                if page is not None and is_whole(page):
+                key = PAGE_KEY.pack(tree, directory)
+                if not cursor.set_range(key) or not cursor.key().startswith(key):
+                    chains.append([])
+                    continue
+                page = cursor.value()
+                if cursor.key() == key and is_whole(page):
                     chains.append([page])
                 else:
                     found = self._recorded(txn, tree, directory)

@@ -32,6 +32,7 @@ __all__ = [
     "checksum_of",
     "damage",
     "page_facts",
+    "page_start",
     "read_columns",
 ]
 
@@ -222,6 +223,11 @@ def checksum_of(data: bytes, place: Place) -> int:
     """Return what the checksum of a page at a place must be, whatever it is now."""
     seed = xxhash.xxh3_64_intdigest(data[:_SUMMED], seed=place.seed)
     return int(xxhash.xxh3_64_intdigest(data[_HEAD.size :], seed=seed))
+
+
+def page_start(flags: int) -> bytes:
+    """Return the first 8 bytes of every page that has these flags."""
+    return _HEAD.pack(_MAGIC, VERSION, flags, 0, 0, 0, 0, 0, 0, 0)[:8]
 
 
 def page_facts(data: bytes) -> tuple[PageFlag, int]:

@@ -230,9 +230,10 @@ class Store(Contents):
         if group.directories:
             self._put_next(txn, max(self._next(txn), 1 + max(id_ for _, id_ in group.directories)))
         pages = self._databases["pages"]
+        cursor = txn.cursor(pages)
         for tree, directory, records in group.pages:
             prefix = PAGE_KEY.pack(tree, directory)
-            _delete_all(txn, pages, prefix)
+            _delete_all(cursor, prefix)
             for first, data in records:
                 txn.put(prefix + first, data, db=pages)
         for tree, directory, data in group.beginnings:
@@ -271,9 +272,10 @@ class Store(Contents):
         if directory is None:
             return
         txn.delete(name_key(key), db=self._databases["dirs"])
-        _delete_all(txn, self._databases["chunks"], DIRECTORY_KEY.pack(directory))
+        _delete_all(txn.cursor(self._databases["chunks"]), DIRECTORY_KEY.pack(directory))
+        pages = txn.cursor(self._databases["pages"])
         for tree in (0, *(number for number, _ in self._json(txn, "trees"))):
-            _delete_all(txn, self._databases["pages"], PAGE_KEY.pack(tree, directory))
+            _delete_all(pages, PAGE_KEY.pack(tree, directory))
 
     def _add_run(self, txn: lmdb.Transaction, line: dict[str, Any]) -> None:
         cursor = txn.cursor(self._databases["runs"])
@@ -311,6 +313,6 @@ class Store(Contents):
                     self._env.set_mapsize(self._map_bytes)
 
 
-def _delete_all(txn: lmdb.Transaction, database: Any, prefix: bytes) -> None:
-    for key in [key for key, _ in starting_with(txn.cursor(database), prefix)]:
-        txn.delete(key, db=database)
+def _delete_all(cursor: Any, prefix: bytes) -> None:
+    while cursor.set_range(prefix) and cursor.key().startswith(prefix):
+        cursor.delete()

@@ -32,13 +32,15 @@ _ROW: Final = Struct("<IHBBIII4xQ8xq24xI20xII16x")
 _PAIR: Final = Struct("<QQIIII24x3I4BIIQ16s")
 """All of `struct ar_pair`, its own change included."""
 
+_DIRECTORY: Final = ffi.offsetof("struct ar_pair", "directory") // 8
+"""Which of a pair's words of 8 bytes is the directory's id."""
+
 _CHANGE: Final = Struct("<3I4BIIQ16s")
 _PROBLEM: Final = Struct("<IIHBBi")
 
 _ROWS_OFFSET: Final = _PAGE.size + _ROW.size
 
 _DT_DIR: Final = 4
-_WHOLE: Final = lib.AR_PAGE_FIRST | lib.AR_PAGE_LAST
 
 
 class _Facts(NamedTuple):
@@ -220,25 +222,22 @@ class Batch:
 
     def directories(self) -> list[int]:
         """Return the manifest's ids of the directories, one a pair; 0 for one that has none."""
-        return [int(self.raw.pairs[pair].directory) for pair in range(self.raw.pair_count)]
+        if not self.raw.pair_count:
+            return []
+        pairs = ffi.buffer(self.raw.pairs, self.raw.pair_count * _PAIR.size)
+        return memoryview(pairs).cast("Q")[_DIRECTORY :: _PAIR.size // 8].tolist()
 
     def parts(self) -> dict[int, tuple[bytes, bytes]]:
         """Return the pairs that are not all of their directory, with their first and last name."""
         found = {}
-        for index in range(self.raw.pair_count):
+        index = lib.ar_next_part(self.raw, 0)
+        while index < self.raw.pair_count:
             page = self._src_page(index)
-            if self.raw.pairs[index].flags & lib.AR_PAIR_EXTRA:
-                continue
-            if page.flags & _WHOLE != _WHOLE:
-                whole = _Page.at(bytes(ffi.buffer(page, page.bytes)), 0)
-                last = whole.row_count - 1
-                found[index] = (whole.name(0), whole.name(last)) if last >= 0 else (b"", b"")
+            part = _Page.at(bytes(ffi.buffer(page, page.bytes)), 0)
+            last = part.row_count - 1
+            found[index] = (part.name(0), part.name(last)) if last >= 0 else (b"", b"")
+            index = lib.ar_next_part(self.raw, index + 1)
         return found
-
-    def source_pairs(self, first: int) -> int:
-        """Count the pairs from one on that hold names of the source."""
-        pairs = range(first, self.raw.pair_count)
-        return sum(not self.raw.pairs[pair].flags & lib.AR_PAIR_EXTRA for pair in pairs)
 
     def forget(self, path: bytes) -> None:
         """Forget what was recorded of a source's entry, by its path, if it is in here."""

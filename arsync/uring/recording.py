@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import time
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from struct import Struct
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -83,15 +83,16 @@ class Keeping:
         )
 
 
-def child_keys(parent: Batch, first: int, count: int) -> list[bytes]:
-    """Return the manifest's keys of so many child directories: the parent's id and the name.
+def child_keys(parent: Batch, first: int, batch: Batch, first_pair: int) -> list[bytes]:
+    """Return the manifest's keys of the source's pairs from one on: the parent's id and the name.
 
     Args:
-        first: child; what only the destination has is passed over.
+        first: the child that became the first of them; what only the destination has is passed
+            over.
     Raises: OutOfMemoryError.
     """
     out = Batch()
-    _check(lib.ar_child_keys(parent.raw, first, count, out.raw))
+    _check(lib.ar_child_keys(parent.raw, first, batch.raw, first_pair, out.raw))
     data = _aux(out)
     keys, at = [], 0
     while at < len(data):
@@ -101,19 +102,15 @@ def child_keys(parent: Batch, first: int, count: int) -> list[bytes]:
     return keys
 
 
-def place(batch: Batch, first_pair: int, directories: Iterator[int]) -> None:
+def place(batch: Batch, first_pair: int, directories: Sequence[int]) -> None:
     """Say which directories the pairs from one on are, by their ids in the manifest.
 
     Args:
-        directories: one for each that the source has; a pair of extras is of the one before it.
+        directories: one for each that the source has, the last one for all that follow; a pair of
+            extras is of the one before it.
     """
-    pairs = batch.raw.pairs
-    for pair in range(first_pair, batch.pair_count):
-        flags = pairs[pair].flags
-        if not flags & lib.AR_PAIR_EXTRA:
-            pairs[pair].directory = next(directories)
-        elif flags & lib.AR_PAIR_TOUCHED and pair:
-            pairs[pair].directory = pairs[pair - 1].directory
+    ids = ffi.from_buffer("uint64_t[]", array("Q", directories))
+    lib.ar_identify(batch.raw, first_pair, ids, len(directories))
 
 
 def recall(batch: Batch, src: Sequence[Chain], dst: Sequence[Chain], keeping: Keeping) -> None:
@@ -135,8 +132,11 @@ def settle(scanner: Scanner, batch: Batch, keeping: Keeping) -> list[Kept]:
     Returns: for each recorded directory the destination's page, then the source's.
     Raises: OutOfMemoryError.
     """
+    unsettled = lib.ar_unsettled(batch.raw)
+    if not unsettled:
+        return []
     out = Batch()
-    kept = ffi.new("struct ar_kept[]", 2 * batch.pair_count)
+    kept = ffi.new("struct ar_kept[]", 2 * unsettled)
     count = _check(lib.ar_settle(scanner.raw, batch.raw, keeping.as_c(), out.raw, kept))
     return _kept(kept, count, out)
 

@@ -756,10 +756,20 @@ struct ar_chains {		/* records of the directories of a batch's pairs, in their o
 	uint32_t reserved;
 };
 
-/* the manifest's keys (parent's id, big-endian, and name) of the children from first on that
-   the source has, each after its length (u32), at the end of out->aux */
-int ar_child_keys(const struct ar_batch *parent, uint32_t first, uint32_t count,
-		  struct ar_batch *out);
+/*
+ * The manifest's keys (parent's id, big-endian, and name) of the children that became
+ * the source's pairs of a batch from first_pair on, each after its length (u32), at the
+ * end of out->aux.  Children from first on that the source does not have are passed over.
+ */
+int ar_child_keys(const struct ar_batch *parent, uint32_t first, const struct ar_batch *batch,
+		  uint32_t first_pair, struct ar_batch *out);
+/*
+ * Says which directories the pairs from one on are: an id for each that the source has,
+ * the last one for all that follow.  A pair of extras is of the directory before it.
+ */
+void ar_identify(struct ar_batch *batch, uint32_t first_pair, const uint64_t *ids, uint32_t count);
+/* the first pair from one on that is not all of its directory; pair_count: there is none */
+uint32_t ar_next_part(const struct ar_batch *batch, uint32_t pair);
 /* sides 0 and 1: fills in what is known of a scanned batch before it is compared.
    -EBADMSG: a record is damaged */
 int ar_recall(struct ar_batch *batch, const struct ar_chains *sides, uint64_t equality);
@@ -783,9 +793,11 @@ struct ar_keeping {		/* how rows are recorded */
 	int64_t granule_ns;	/* of ctimes; 0: no two changes have the same */
 };
 
+/* how many pairs ar_settle would look at: none where all has converged */
+uint32_t ar_unsettled(const struct ar_batch *batch);
 /*
  * Pages of what an executed batch left behind, two a directory at most: entries that
- * changed are looked at again.  Room for twice pair_count; returns how many.
+ * changed are looked at again.  Room for twice ar_unsettled; returns how many.
  */
 int ar_settle(ar_scan *scan, const struct ar_batch *batch, const struct ar_keeping *keeping,
 	      struct ar_batch *out, struct ar_kept *kept);

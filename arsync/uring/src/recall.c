@@ -10,11 +10,21 @@
 
 #include "record.h"
 
-/* -------------------------------------------------------------------- keys */
+/* -------------------------------------------------------- ids of directories */
 
-int ar_child_keys(const struct ar_batch *parent, uint32_t first, uint32_t count,
-		  struct ar_batch *out)
+static uint32_t count_source_pairs(const struct ar_batch *batch, uint32_t first_pair)
 {
+	uint32_t count = 0;
+
+	for (uint32_t i = first_pair; i < batch->pair_count; i++)
+		count += !(batch->pairs[i].flags & AR_PAIR_EXTRA);
+	return count;
+}
+
+int ar_child_keys(const struct ar_batch *parent, uint32_t first, const struct ar_batch *batch,
+		  uint32_t first_pair, struct ar_batch *out)
+{
+	uint32_t count = count_source_pairs(batch, first_pair);
 	char key[4 + 8 + NAME_MAX];
 
 	for (uint32_t i = first; count && i < parent->child_count; i++) {
@@ -39,6 +49,29 @@ int ar_child_keys(const struct ar_batch *parent, uint32_t first, uint32_t count,
 		count--;
 	}
 	return count ? -EINVAL : 0;
+}
+
+void ar_identify(struct ar_batch *batch, uint32_t first_pair, const uint64_t *ids, uint32_t count)
+{
+	uint32_t at = 0;
+
+	for (uint32_t i = first_pair; i < batch->pair_count; i++) {
+		struct ar_pair *pair = &batch->pairs[i];
+
+		if (!(pair->flags & AR_PAIR_EXTRA) && count)
+			pair->directory = ids[at + 1 < count ? at++ : count - 1];
+		else if (pair->flags & AR_PAIR_EXTRA && pair->flags & AR_PAIR_TOUCHED && i)
+			pair->directory = batch->pairs[i - 1].directory;
+	}
+}
+
+uint32_t ar_next_part(const struct ar_batch *batch, uint32_t pair)
+{
+	while (pair < batch->pair_count &&
+	       (batch->pairs[pair].flags & AR_PAIR_EXTRA ||
+		ar_is_whole(ar_src_page(batch, &batch->pairs[pair]))))
+		pair++;
+	return pair;
 }
 
 /* ------------------------------------------------------------ one side's records */

@@ -412,6 +412,15 @@ static int settle_pair(struct settling *s, uint32_t i)
 	return err == -ENOMEM ? err : 0;	/* what cannot be looked at is not recorded */
 }
 
+uint32_t ar_unsettled(const struct ar_batch *batch)
+{
+	uint32_t count = 0;
+
+	for (uint32_t i = 0; i < batch->pair_count; i++)
+		count += is_recordable(batch, &batch->pairs[i]);
+	return count;
+}
+
 int ar_settle(ar_scan *scan, const struct ar_batch *batch, const struct ar_keeping *keeping,
 	      struct ar_batch *out, struct ar_kept *kept)
 {
