@@ -16,11 +16,19 @@ from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import xxhash
 
-from arsync.errors import FileError, InternalError, NotSupportedError, SelectionError, quoted
+from arsync.errors import (
+    FileError,
+    InternalError,
+    NotSupportedError,
+    PartialTransferError,
+    SelectionError,
+    VanishedError,
+    quoted,
+)
 from arsync.manifest.contents import name_key
 from arsync.manifest.identity import Identity, identify
 from arsync.manifest.places import STATE_VARIABLE, find, state_directory
@@ -40,20 +48,29 @@ from arsync.uring.scanner import Root, Scanner
 __all__ = ["Checkpoint", "RunManifest", "manifest_directories", "open_manifest"]
 
 
-def open_manifest(options: SyncOptions, dst: Root) -> tuple[RunManifest | None, str]:
+_GOOD_ENDS: Final = frozenset({0, PartialTransferError.exit_code, VanishedError.exit_code})
+"""Exit codes of runs that have recorded all that they did."""
+
+
+def open_manifest(
+    options: SyncOptions, dst: Root, sources: Sequence[bytes]
+) -> tuple[RunManifest | None, str]:
     """Open a destination's manifest for a run; where nobody said where it is, one can do without.
 
-    Returns: None where there is to be none, with the reason where somebody may wonder.
+    Returns: None where there is to be none; what somebody may wonder about, else "".
     Raises: SelectionError where the destination is the state directory; as `RunManifest` does.
     """
     policy = options.manifest
     try:
         _refuse_state_directory(policy, dst)
-        return (RunManifest(options, dst), "") if policy.manifest else (None, "")
+        if not policy.manifest:
+            return None, ""
+        manifest = RunManifest(options, dst, sources)
+        return manifest, manifest.note
     except (FileError, NotSupportedError) as error:
         if policy.state_dir or os.environ.get(STATE_VARIABLE):
             raise
-        return None, str(error)
+        return None, f"none: {error}"
 
 
 def manifest_directories(
@@ -89,33 +106,78 @@ class RunManifest:
     Args:
         options: of the run.
         dst: the destination's root, which is there already.
+        sources: as they were given.
     Raises: LockHeldError while another run has it; ManifestCorruptError; ManifestError where two
         stores match; NotSupportedError for a state directory that cannot hold one; FileError.
     """
 
-    def __init__(self, options: SyncOptions, dst: Root) -> None:
+    def __init__(self, options: SyncOptions, dst: Root, sources: Sequence[bytes]) -> None:
         self._options = options
+        self._sources = [os.fsdecode(one) for one in sources]
+        self._equality = _digest(options, UserIdentity.current())
+        self._was_clean = True
+        self._doubt = "no run has recorded it yet"
         self._found = find(state_directory(options.manifest.state_dir), dst.path)
         self._started = time.time()
         self._known: Known | None = None
         with ExitStack() as stack:
             if not options.write.dry_run:
-                self._store = stack.enter_context(Store(self._found.store, dst.path))
+                trusts = options.manifest.trust_dst
+                store = Store(self._found.store, dst.path, walk_first=trusts)
+                self._store = stack.enter_context(store)
                 settle_place(self._found)
+                self._was_clean = store.was_clean
+                self._doubt = self._doubt_of(store.runs())
                 self._known = Recorder(self._store, dst.sync_filesystem)
             elif not self._found.is_new:
                 self._reader = stack.enter_context(Reader(self._found.store))
+                self._was_clean = not self._reader.lock.is_left
+                self._doubt = self._doubt_of(self._reader.runs())
                 self._known = Known(self._reader)
             self._stack = stack.pop_all()
+
+    def _doubt_of(self, runs: Sequence[tuple[int, Any]]) -> str:
+        """Return why what is recorded need not be what is there; "" where it is.
+
+        A run that walked the same by the same options has seen all of it; since then none may have
+        ended but well.
+        """
+        if not self._was_clean:
+            return "the last run did not end by itself"
+        for _, line in reversed(runs):
+            if line.get("exit") not in _GOOD_ENDS:
+                return f"a run ended with exit code {line.get('exit')}"
+            if not line.get("trusted") and self._walks_as(line):
+                return ""
+            if line.get("unclean"):
+                return "a run before the last one did not end by itself"
+        return "no run of these operands and options has looked at it yet"
+
+    def _walks_as(self, line: Any) -> bool:
+        own = (self._sources, self._below, f"{self._equality:016x}")
+        return (line.get("sources"), line.get("below"), line.get("equality")) == own
+
+    @property
+    def _below(self) -> str:
+        return os.fsdecode(self._found.below)
+
+    @property
+    def _is_trusted(self) -> bool:
+        return self._options.manifest.trust_dst and not self._doubt
+
+    @property
+    def note(self) -> str:
+        """Return why the destination is looked at though it is to be trusted; else ""."""
+        if not self._options.manifest.trust_dst or self._is_trusted:
+            return ""
+        return f"--trust-dst: DST is looked at all the same, because {self._doubt}"
 
     @property
     def store(self) -> Path:
         """Return the directory of the store."""
         return self._found.store
 
-    def checkpoint(
-        self, scanner: Scanner, identity: UserIdentity, granule_ns: int
-    ) -> Checkpoint | None:
+    def checkpoint(self, scanner: Scanner, granule_ns: int) -> Checkpoint | None:
         """Return what stands between the walk of one source and the manifest.
 
         Args:
@@ -131,8 +193,9 @@ class RunManifest:
         start = ROOT
         for name in filter(None, self._found.below.split(b"/")):
             (start,) = self._known.directory_ids([name_key((start, name))])
-        equality = _digest(self._options, identity)
-        keeping = Keeping(tree, equality, granule_ns, self._options.manifest.rehash)
+        keeping = Keeping(tree, self._equality, granule_ns, self._options.manifest.rehash)
+        if self._is_trusted:
+            scanner.trust_destination()
         accepted = self._options.manifest.accept_source
         return Checkpoint(self._known, scanner, keeping, start, accepted)
 
@@ -145,7 +208,7 @@ class RunManifest:
         trees = self._reader.trees()
         return next((number for number, recorded in trees if same(recorded)), None)
 
-    def close(self, report: Report, sources: Sequence[bytes]) -> None:
+    def close(self, report: Report) -> None:
         """Commit what is left, with a line of the history, and give the store back.
 
         Durability: what was recorded is on disk, and so is what it speaks of.
@@ -153,13 +216,17 @@ class RunManifest:
         """
         with self._stack:
             if isinstance(self._known, Recorder):
-                self._known.close(self._line(report, sources))
+                self._known.close(self._line(report))
 
-    def _line(self, report: Report, sources: Sequence[bytes]) -> dict[str, Any]:
+    def _line(self, report: Report) -> dict[str, Any]:
         return {
             "start": int(self._started),
             "end": int(time.time()),
-            "sources": [os.fsdecode(one) for one in sources],
+            "sources": self._sources,
+            "below": self._below,
+            "equality": f"{self._equality:016x}",
+            "trusted": self._is_trusted,
+            "unclean": not self._was_clean,
             "exit": report.exit_code,
             "files": report.counts.done_files,
             "bytes": report.counts.done_bytes,
@@ -173,7 +240,9 @@ def _digest(options: SyncOptions, identity: UserIdentity) -> int:
 
     It may tell apart what is the same: then a directory is compared once more.
     """
-    text = repr((replace(options, engine=EngineOptions(), manifest=ManifestPolicy()), identity))
+    write = replace(options.write, dry_run=False)
+    own = replace(options, write=write, engine=EngineOptions(), manifest=ManifestPolicy())
+    text = repr((own, identity))
     return xxhash.xxh3_64_intdigest(text.encode(errors="surrogateescape"))
 
 
@@ -244,7 +313,7 @@ class Checkpoint:
         for pair in parts:
             self._expect(directories[pair], is_last=batch.ends_directory(pair))
         src, dst = sides
-        recall(batch, src, dst, self._keeping)
+        recall(self._scanner, batch, src, dst, self._keeping)
         for path in self._accepted:
             batch.forget(path)
 

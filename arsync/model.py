@@ -459,7 +459,8 @@ class Report:
         phases: time of each phase, in order; they overlap.
         engine: "uring" or "sync".
         engine_note: why it is not the other one, where that needs saying; else empty.
-        manifest_note: why nothing is remembered of this run, where that needs saying; else empty.
+        manifest_note: why nothing is remembered of this run, or why it does not trust the
+            destination, where that needs saying; else empty.
         lanes: threads that copied.
         failures: the first of them, at most report.KEPT_FAILURES.
         failure_count: all of them.

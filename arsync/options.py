@@ -281,6 +281,7 @@ class ManifestPolicy:
         ignore_inode: nor is another inode.
         rehash: no recorded hash counts.
         accept_source: paths below DST whose sources may have lost the content that is recorded.
+        trust_dst: a directory whose source is as recorded is not looked at in DST.
     """
 
     manifest: bool = True
@@ -289,6 +290,15 @@ class ManifestPolicy:
     ignore_inode: bool = False
     rehash: bool = False
     accept_source: tuple[bytes, ...] = ()
+    trust_dst: bool = False
+
+    def __post_init__(self) -> None:
+        """Check what only the whole can show.
+
+        Raises: UsageError that names the option.
+        """
+        if self.trust_dst and not self.manifest:
+            raise UsageError("--trust-dst goes by the manifest (leave --no-manifest out)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -440,6 +450,8 @@ class SyncOptions:
         _check_range("one_file_system", self.one_file_system)
         if self.delete.wanted and not (self.preserve.recursive or self.preserve.dirs):
             raise UsageError("--delete does not work without --recursive (-r) or --dirs (-d)")
+        if self.manifest.trust_dst and self.write.remove_source_files:
+            raise UsageError("--remove-source-files has to look at DST (leave --trust-dst out)")
 
 
 @dataclass(frozen=True, kw_only=True)

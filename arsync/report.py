@@ -249,7 +249,7 @@ def _engine(report: Report, level: int) -> str:
 def _troubles(report: Report, level: int) -> list[tuple[str, str]]:
     rows = [("warning", warning_text(_with_short_name(one), level)) for one in report.warnings]
     if report.manifest_note:
-        rows.append(("manifest", f"none: {escaped(report.manifest_note)}"))
+        rows.append(("manifest", escaped(report.manifest_note)))
     if report.vanished_count:
         rows.append(("vanished", _vanished(report, level)))
     if report.failure_count:

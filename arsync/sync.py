@@ -208,9 +208,9 @@ class _Run:
         dst_root = open_target(target, self._options.write)
         if dst_root:
             stack.enter_context(dst_root)
-            self._manifest, self._manifest_note = open_manifest(self._options, dst_root)
+            self._manifest, self._manifest_note = open_manifest(self._options, dst_root, sources)
         if self._manifest:
-            stack.push(partial(self._close_manifest, self._manifest, sources))
+            stack.push(partial(self._close_manifest, self._manifest))
         if self._options.preserve.hard_links:
             self._links = stack.enter_context(Later(LaterKind.LINKS))
         roots = [stack.enter_context(Root(transfer.root)) for transfer in transfers]
@@ -257,10 +257,8 @@ class _Run:
         as_root = self._identity.is_root
         return sources.open_scanner(dst, self._options, as_root=as_root, extras=extras)
 
-    def _close_manifest(
-        self, manifest: RunManifest, sources: Sequence[bytes], kind: type | None, *_: object
-    ) -> None:
-        manifest.close(self._finished_report(interrupted=kind is not None), sources)
+    def _close_manifest(self, manifest: RunManifest, kind: type | None, *_: object) -> None:
+        manifest.close(self._finished_report(interrupted=kind is not None))
 
     # ------------------------------------------------------------ one transfer
 
@@ -276,7 +274,7 @@ class _Run:
         checkpoint = None
         if self._manifest:
             granule = find_ctime_granule_ns(scanner.src, *([dst] if dst else []))
-            checkpoint = self._manifest.checkpoint(scanner, self._identity, granule)
+            checkpoint = self._manifest.checkpoint(scanner, granule)
         with ExitStack() as stack:
             extras = stack.enter_context(Later(LaterKind.EXTRAS)) if makes_way else None
             dirs = None if self._dry_run else stack.enter_context(Later(LaterKind.DIRS))

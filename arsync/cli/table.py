@@ -415,6 +415,7 @@ MANIFEST: Final = (
     ),
     flag("ignore-ctime", "", Topic.MANIFEST, "do not read files only because their ctime moved"),
     flag("ignore-inode", "", Topic.MANIFEST, "nor because they are another inode than recorded"),
+    flag("trust-dst", "", Topic.MANIFEST, "do not look for changes that others made in DST"),
     flag("rehash", "", Topic.MANIFEST, "believe no recorded hash (with -c: read everything)"),
     Option(
         ("accept-source",),

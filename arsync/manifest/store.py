@@ -106,9 +106,9 @@ class Store(Contents):
         self._map_bytes = map_bytes
         with told(directory):
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._lock_fd, was_clean = lock.hold(directory / "lock", subject)
+        self._lock_fd, self.was_clean = lock.hold(directory / "lock", subject)
         try:
-            self._open(was_clean and not walk_first)
+            self._open(self.was_clean and not walk_first)
         except BaseException:
             # What was in doubt stays so.
             lock.release(self._lock_fd, clean=False)

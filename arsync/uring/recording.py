@@ -113,17 +113,21 @@ def place(batch: Batch, first_pair: int, directories: Sequence[int]) -> None:
     lib.ar_identify(batch.raw, first_pair, ids, len(directories))
 
 
-def recall(batch: Batch, src: Sequence[Chain], dst: Sequence[Chain], keeping: Keeping) -> None:
+def recall(
+    scanner: Scanner, batch: Batch, src: Sequence[Chain], dst: Sequence[Chain], keeping: Keeping
+) -> None:
     """Tell a scanned batch, before it is compared, what is recorded of its pairs.
 
     Args:
+        scanner: which has filled the batch.
         src: for each pair the records that its page of the source can be in.
         dst: the same for the destination.
         keeping: of the run; what converged under another equality is compared.
     Raises: ManifestCorruptError for a damaged record; OutOfMemoryError.
     """
     chains, _alive = _chains(src, dst, keeping.tree)
-    _check(lib.ar_recall(batch.raw, chains, 0 if keeping.rehash else keeping.equality))
+    equality = 0 if keeping.rehash else keeping.equality
+    _check(lib.ar_recall(scanner.raw, batch.raw, chains, equality))
 
 
 def settle(scanner: Scanner, batch: Batch, keeping: Keeping) -> list[Kept]:

@@ -174,6 +174,10 @@ class Scanner:
         """
         _check(lib.ar_scan_hide(self.raw, os.major(dev) << 32 | os.minor(dev), ino))
 
+    def trust_destination(self) -> None:
+        """Leave it to `recall` which directories of the destination are looked at."""
+        lib.ar_scan_trust(self.raw)
+
     def scan_root(self, batch: Batch) -> GiantDirectory | None:
         """Scan the root directory itself.
 

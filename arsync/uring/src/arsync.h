@@ -173,6 +173,7 @@ struct ar_change {
 #define AR_PAIR_CARRIED 16384	/* of EXTRA: all in it goes with a directory above */
 #define AR_PAIR_REMOVE 8192	/* names to be removed from the source */
 #define AR_PAIR_CONVERGED 65536	/* both sides are as recorded, and were found equal then */
+#define AR_PAIR_TRUSTED 524288	/* scanned, and the destination not looked at so far */
 #define AR_PAIR_SOME 262144	/* only names that were asked for, whoever owns the directory */
 #define AR_PAIR_SAME_DST 131072	/* the destination's side is as recorded */
 
@@ -518,6 +519,8 @@ int ar_scan_further(ar_scan *scan, ar_root *root, const char *paths, size_t path
 int ar_scan_spare(ar_scan *scan, const char *path, size_t path_len);
 /* a directory, wherever it is found, that is neither copied nor deleted: -ENOSPC after a few */
 int ar_scan_hide(ar_scan *scan, uint64_t dev, uint64_t ino);
+/* leaves it to ar_recall to look at directories of the destination */
+void ar_scan_trust(ar_scan *scan);
 /* copies a table; its id.  The first is for names, and for what is entered from them */
 int ar_scan_filter(ar_scan *scan, const struct ar_filter_table *table);
 /* the table of the root itself */
@@ -770,9 +773,11 @@ int ar_child_keys(const struct ar_batch *parent, uint32_t first, const struct ar
 void ar_identify(struct ar_batch *batch, uint32_t first_pair, const uint64_t *ids, uint32_t count);
 /* the first pair from one on that is not all of its directory; pair_count: there is none */
 uint32_t ar_next_part(const struct ar_batch *batch, uint32_t pair);
-/* sides 0 and 1: fills in what is known of a scanned batch before it is compared.
+/* sides 0 and 1: fills in what is known of a scanned batch before it is compared; of a
+   TRUSTED pair that has converged the destination's page is what is recorded.
    -EBADMSG: a record is damaged */
-int ar_recall(struct ar_batch *batch, const struct ar_chains *sides, uint64_t equality);
+int ar_recall(ar_scan *scan, struct ar_batch *batch, const struct ar_chains *sides,
+	      uint64_t equality);
 
 struct ar_kept {		/* a page for the manifest; offsets are in out->aux */
 	uint64_t directory;

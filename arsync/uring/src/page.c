@@ -419,7 +419,8 @@ static int dest_page(struct scan_call *call, struct ar_dir *dir, const struct ar
 {
 	struct ar_side *side = &dir->side[DST];
 	struct ar_writer w = { .batch = call->out, .side = DST };
-	const bool has_rows = side->fd >= 0 && !(side->page_flags & AR_PAGE_PARTIAL);
+	const bool has_rows = side->fd >= 0 && !(side->page_flags & AR_PAGE_PARTIAL) &&
+			      !(dir->pair_flags & AR_PAIR_TRUSTED);
 	int err;
 
 	*offset = AR_NO_PAGE;
@@ -455,4 +456,27 @@ int ar_page_pair(struct scan_call *call, struct ar_dir *dir)
 		out->tally.found_dirs++;
 	dir->begun = true;
 	return 0;
+}
+
+int ar_page_distrust(struct scan_call *call, uint32_t index)
+{
+	struct ar_batch *batch = call->out;
+	struct ar_pair *pair = &batch->pairs[index];
+	struct ar_dir *dir = &call->scratch->dir;
+	const struct ar_page *src = ar_src_page(batch, pair), *dst = ar_dst_path_page(batch, pair);
+
+	call->pair = index;
+	dir->pair_flags = pair->flags & ~AR_PAIR_TRUSTED;
+	int err = ar_path_set(&dir->side[SRC].path, ar_page_str(src, src->path_off), src->path_len);
+	if (!err)
+		err = ar_path_set(&dir->side[DST].path, ar_page_str(dst, dst->path_off),
+				  dst->path_len);
+	if (!err)	/* names are looked up, which needs no list of them */
+		err = ar_dir_open_dest(call, dir, true);
+	if (!err)
+		err = dest_page(call, dir, src, &pair->dst_page);
+	if (!err)
+		pair->flags = dir->pair_flags;
+	ar_dir_reset(dir, 0);
+	return err;
 }

@@ -7,8 +7,12 @@
  * long as type, size, mtime, ctime and inode of its row are as they were.
  */
 #include <stdlib.h>
+#include <time.h>
 
 #include "record.h"
+#include "scan.h"
+
+#define SCARCE_NS 10000000L	/* until lanes may have given descriptors back */
 
 /* -------------------------------------------------------- ids of directories */
 
@@ -143,6 +147,7 @@ static void remember(const struct ar_batch *batch, const struct ar_pair *pair, i
 /* ------------------------------------------------------------------ the batch */
 
 struct recall {
+	struct scan_call call;
 	struct ar_batch *batch;
 	struct ar_batch *spare;	/* for records that are unpacked */
 	uint64_t equality;
@@ -190,12 +195,82 @@ static int compare_pair(const struct recall *r, const struct ar_pair *pair, int 
 	return record.result;
 }
 
-static int recall_pair(struct recall *r, struct ar_pair *pair, const struct cursor *cursors,
+static bool is_converged(const struct recall *r, const struct ar_record_head *src,
+			 const struct ar_record_head *dst)
+{
+	return src->flags & AR_RECORD_CONVERGED && src->equality == r->equality &&
+	       src->partner == dst->checksum;
+}
+
+/* whether a directory that was opened has changed; what it holds has not been looked at */
+static bool has_moved(const struct ar_row *seen, const struct ar_row *recorded)
+{
+	return seen->type && (seen->ino != recorded->ino || seen->ctime_s != recorded->ctime_s ||
+			      seen->ctime_n != recorded->ctime_n);
+}
+
+/* 1: the source is as recorded, and the destination was equal then: its page is what it was */
+static int take_recorded(struct recall *r, struct ar_pair *pair, const struct cursor *cursors,
+			 const uint32_t *counts)
+{
+	struct ar_path *path = &r->call.scratch->dir.side[DST].path;
+	struct ar_record_head src, dst;
+	struct cursor at = cursors[1];
+
+	if (!pair->directory || counts[1] != 1)
+		return 0;
+	int same = compare_pair(r, pair, 0, cursors[0], counts[0], &src);
+	if (same <= 0)
+		return same;
+	struct ar_recorded record = record_at(&at, pair->directory);
+	if (!ar_record_head_read(&record, &dst))
+		return -EBADMSG;
+	if (!is_converged(r, &src, &dst))
+		return 0;
+	const struct ar_page *from = ar_dst_path_page(r->batch, pair);
+	const struct ar_row self = pair->dst_page == AR_NO_PAGE ? (struct ar_row){ 0 } : from->self;
+	int err = ar_path_set(path, ar_page_str(from, from->path_off), from->path_len);
+	record.path = path->bytes;
+	record.path_len = from->path_len;
+	if (!err)
+		err = ar_records_unpack(&record, 1, r->batch, 1);
+	if (err || record.result)
+		return err ? err : record.result;
+	struct ar_page *page = (struct ar_page *)(r->batch->dst + record.page);
+	if (has_moved(&self, &page->self))
+		return 0;
+	page->dev = r->call.scan->dst->dev;
+	pair->dst_page = record.page;
+	pair->dst_sum = dst.checksum;
+	pair->flags |= AR_PAIR_SAME_DST | AR_PAIR_CONVERGED;
+	return 1;
+}
+
+static int distrust(struct recall *r, uint32_t index)
+{
+	const struct timespec pause = { 0, SCARCE_NS };
+	int err;
+
+	while ((err = ar_page_distrust(&r->call, index)) == -EMFILE || err == -ENFILE)
+		nanosleep(&pause, NULL);
+	return err;
+}
+
+static int recall_pair(struct recall *r, uint32_t index, const struct cursor *cursors,
 		       const uint32_t *counts)
 {
+	struct ar_pair *pair = &r->batch->pairs[index];
 	struct ar_record_head src, dst;
 
 	pair->memory = AR_NO_PAGE;
+	if (pair->flags & AR_PAIR_TRUSTED) {
+		int taken = take_recorded(r, pair, cursors, counts);
+		if (taken)
+			return AR_MIN(taken, 0);
+		taken = distrust(r, index);
+		if (taken)
+			return taken;
+	}
 	if (!pair->directory || pair->flags & AR_PAIR_EXTRA || !(counts[0] || counts[1]))
 		return 0;
 	int same_dst = compare_pair(r, pair, 1, cursors[1], counts[1], &dst);
@@ -208,8 +283,7 @@ static int recall_pair(struct recall *r, struct ar_pair *pair, const struct curs
 		pair->flags |= AR_PAIR_SAME_DST;
 		pair->dst_sum = dst.checksum;
 	}
-	if (same_src && same_dst && src.flags & AR_RECORD_CONVERGED &&
-	    src.equality == r->equality && src.partner == dst.checksum) {
+	if (same_src && same_dst && is_converged(r, &src, &dst)) {
 		pair->flags |= AR_PAIR_CONVERGED;
 		if (ar_is_whole(ar_src_page(r->batch, pair)))
 			return 0;	/* one of many pages is recorded with the others */
@@ -220,14 +294,17 @@ static int recall_pair(struct recall *r, struct ar_pair *pair, const struct curs
 	return err;
 }
 
-int ar_recall(struct ar_batch *batch, const struct ar_chains *sides, uint64_t equality)
+int ar_recall(ar_scan *scan, struct ar_batch *batch, const struct ar_chains *sides,
+	      uint64_t equality)
 {
 	struct recall *r = calloc(1, sizeof(*r));
 	struct cursor cursors[2];
-	int err = r ? 0 : -ENOMEM;
+	int err = r ? ar_scan_begin(&r->call, scan, batch) : -ENOMEM;
 
-	if (err)
+	if (err) {
+		free(r);
 		return err;
+	}
 	r->batch = batch;
 	r->equality = equality;
 	r->spare = ar_batch_new();
@@ -237,13 +314,14 @@ int ar_recall(struct ar_batch *batch, const struct ar_chains *sides, uint64_t eq
 	for (uint32_t i = 0; i < batch->pair_count && !err; i++) {
 		const uint32_t counts[2] = { sides[0].counts[i], sides[1].counts[i] };
 
-		err = recall_pair(r, &batch->pairs[i], cursors, counts);
+		err = recall_pair(r, i, cursors, counts);
 		for (int side = 0; side < 2; side++) {
 			for (uint32_t j = 0; j < counts[side]; j++)
 				record_at(&cursors[side], 0);
 		}
 	}
 	ar_batch_free(r->spare);
+	ar_scan_end(&r->call);
 	free(r);
 	return err;
 }

@@ -182,6 +182,7 @@ struct task {
 	uint32_t pair_flags;
 	bool loop_is_possible;
 	bool has_dst;		/* worth a look at the destination */
+	bool can_trust;		/* or what is recorded of it will do */
 	bool knows_filter;	/* it is filter's rules, and not what a child of theirs inherits */
 	uint32_t filter;
 };
@@ -208,6 +209,21 @@ static int write_pages(struct scan_call *call, struct ar_dir *dir)
 	return err;
 }
 
+/* to delete in it, its names are needed all the same */
+static int open_dest(struct scan_call *call, const struct task *task, struct ar_dir *dir)
+{
+	const struct ar_side *dst = &dir->side[DST];
+	const uint32_t not_as_recorded = AR_PAIR_NEW | AR_PAIR_REPLACE | AR_PAIR_TOUCHED;
+	const bool trusted = task->can_trust && ar_trust_fits(dir);
+	int err = 0;
+
+	if (!trusted || call->scan->flags & AR_SCAN_DELETE)
+		err = ar_dir_open_dest(call, dir, dir->pair_flags & AR_PAIR_SHALLOW);
+	if (trusted && !err && !dst->page_flags && !(dir->pair_flags & not_as_recorded))
+		dir->pair_flags |= AR_PAIR_TRUSTED;
+	return err;
+}
+
 static int open_and_list(struct scan_call *call, const struct task *task)
 {
 	struct ar_dir *dir = &call->scratch->dir;
@@ -231,7 +247,7 @@ static int open_and_list(struct scan_call *call, const struct task *task)
 		}
 	}
 	if (!err && task->has_dst && call->scan->dst)
-		err = ar_dir_open_dest(call, dir, dir->pair_flags & AR_PAIR_SHALLOW);
+		err = open_dest(call, task, dir);
 	else if (!err)
 		dir->pair_flags |= AR_PAIR_NEW;
 	if (!err && dir->pair_flags & AR_PAIR_ROOT) {
@@ -476,13 +492,16 @@ static int scan_child(struct scan_call *call, const struct ar_batch *parent,
 {
 	const struct ar_pair *pair = &parent->pairs[child->pair];
 	const struct ar_page *dst = ar_dst_page(parent, pair);
-	const struct ar_row *row = &ar_rows(ar_src_page(parent, pair))[child->row];
+	const struct ar_page *src = ar_src_page(parent, pair);
+	const struct ar_row *row = &ar_rows(src)[child->row];
+	const char *name = ar_row_name(src, row);
 	struct task task = {
 		.pair_flags = child->flags & AR_CHILD_DST_OTHER ? AR_PAIR_REPLACE : 0,
 		/* above a link that -R leads through nothing is entered */
 		.loop_is_possible = row->flags & (AR_ROW_MOUNT | AR_ROW_FOLLOWED) &&
 				    !(pair->flags & AR_PAIR_FOLLOW),
 		.has_dst = child->flags & AR_CHILD_DST_DIR,
+		.can_trust = ar_trust_child(call->scan, dst, name, row->name_len),
 		.knows_filter = child->filter,
 		.filter = child->filter ? child->filter : pair->filter,
 	};

@@ -13,6 +13,7 @@
  *	extras.c	what only the destination has
  *	filter.c	which names the user leaves out
  *	earlier.c	what another source has given already
+ *	trust.c		what is not looked at
  *	settle.c	what a batch left behind, for the manifest
  *	scan.c		which directories, and what becomes of each
  */
@@ -154,6 +155,7 @@ struct ar_scan {
 	struct ar_hidden hidden[AR_HIDDEN_MOST];
 	uint32_t hidden_count;
 	uint32_t flags;
+	bool trusts;		/* see ar_scan_trust */
 	const struct ar_rules *acl_rules;	/* of source ACLs, or NULL */
 	struct ar_filter_table **filters;
 	uint32_t filter_count, root_filter;
@@ -263,6 +265,17 @@ bool ar_earlier_covers(const struct scan_call *call, const struct ar_dir *dir);
 int ar_other_has(struct scan_call *call, const struct ar_dir *dir, const char *name, size_t len);
 void ar_earlier_free(ar_scan *scan);
 
+/* ----------------------------------------------------------------- trust.c */
+
+/*
+ * Whether the record of a child directory may speak for it: not where another source
+ * has a hand in it, nor on another filesystem, which no record names.
+ */
+bool ar_trust_child(const struct ar_scan *scan, const struct ar_page *dst, const char *name,
+		    size_t len);
+/* and whether it still may when the source is listed: what has several pages is looked at */
+bool ar_trust_fits(const struct ar_dir *dir);
+
 /* ---------------------------------------------------------------- extras.c */
 
 /* whether what only the destination has is to be found in the directory, as it was opened */
@@ -291,6 +304,8 @@ int ar_page_close(struct ar_writer *w, const struct ar_side *side, const char *a
 		  uint32_t flags, uint64_t *offset);
 /* writes the next page of the directory on both sides as a new pair of call->out */
 int ar_page_pair(struct scan_call *call, struct ar_dir *dir);
+/* looks at the destination of a pair that is AR_PAIR_TRUSTED: from here on it is like any other */
+int ar_page_distrust(struct scan_call *call, uint32_t index);
 
 /* ----------------------------------------------------------------- links.c */
 
