@@ -25,7 +25,9 @@ __all__ = [
     "NotSupportedError",
     "OutOfMemoryError",
     "PartialTransferError",
+    "PlanFileError",
     "SelectionError",
+    "StalePlanError",
     "StalledError",
     "UsageError",
     "VanishedError",
@@ -94,6 +96,10 @@ class PartialTransferError(ArsyncError):
     meaning = "some files or attributes were not transferred"
 
 
+class StalePlanError(PartialTransferError):
+    """Say that a plan does not fit what is there now, and that nothing was done."""
+
+
 class VanishedError(ArsyncError):
     """Say that some source files vanished before they could be copied."""
 
@@ -133,11 +139,15 @@ class ManifestError(ArsyncError):
     """Say that the manifest is damaged or of another version."""
 
     exit_code = 42
-    meaning = "the manifest is damaged or of another version"
+    meaning = "the manifest, or a plan, is damaged or of another version"
 
 
 class ManifestCorruptError(ManifestError):
     """Say that bytes of the manifest are not what arsync wrote."""
+
+
+class PlanFileError(ManifestError):
+    """Say that a plan in a file is damaged or of another version."""
 
 
 class NotSupportedError(ArsyncError):

@@ -10,6 +10,7 @@ never renamed or dropped. A name is `path`, and where that is not what the bytes
     warning   kind, count, path (the first), errno, message
     progress  phase, elapsed_s, exact, counts
     summary   everything in model.Report
+    difference  path, how, src, dst, action: an entry that is not as a plan says
 """
 
 from __future__ import annotations
@@ -135,6 +136,20 @@ class EventWriter:
             return
         self._next_progress = now + _PROGRESS_S
         self._write("progress", _plain(progress))
+
+    def difference(
+        self, path: bytes, how: str, src: Sequence[str], dst: Sequence[str], *, action: bool
+    ) -> None:
+        """Write one entry that is not as a plan says.
+
+        Args:
+            how: "changed", "new" or "gone".
+            src, dst: what differs of it on each side.
+            action: what would be done differs.
+        """
+        found = named("path", path)
+        sides = {"src": list(src), "dst": list(dst)}
+        self._write("difference", {**found, "how": how, **sides, "action": action}, flush=False)
 
     def summary(self, report: Report) -> None:
         """Write everything that is known at the end."""

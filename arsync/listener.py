@@ -25,9 +25,12 @@ class Listener:
         problems: gets what went wrong in each batch, with the two roots as the user wrote them.
         progress: is called at most ten times a second, from a thread of its own.
         progress_of_changes: call it before the changes of each batch too, from their thread.
+        stats: changes hold what was seen on each side; and what is in the way of a directory is
+            one of its own, with Kind.DELETE and Why.TYPE.
     """
 
     changes: Callable[[Iterator[Change], bytes], None] | None = None
     problems: Callable[[Sequence[Problem], bytes, bytes], None] | None = None
     progress: Callable[[Progress], None] | None = None
     progress_of_changes: bool = False
+    stats: bool = False

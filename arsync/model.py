@@ -30,6 +30,7 @@ __all__ = [
     "Report",
     "RunWarning",
     "Side",
+    "Stat",
     "State",
     "WarningKind",
     "Why",
@@ -207,6 +208,18 @@ class Op(enum.IntEnum):
     VERIFY = 38
 
 
+class Stat(NamedTuple):
+    """Hold what was seen of an entry on one side."""
+
+    mode: int
+    uid: int
+    gid: int
+    size: int
+    ino: int
+    mtime_ns: int
+    ctime_ns: int
+
+
 class Change(NamedTuple):
     """Hold one changed entry, for those who print names; only then is one made for each.
 
@@ -219,6 +232,8 @@ class Change(NamedTuple):
         size: of the source's file, or a symlink's length.
         done_bytes: of content written or shared; 0 until State.DONE.
         hash: XXH3-128 in canonical byte order; empty unless ChangeFlag.HASHED.
+        src, dst: what was seen of it on each side, None where nothing is; both None unless asked
+            for.
     """
 
     path: bytes
@@ -236,6 +251,8 @@ class Change(NamedTuple):
     link: bytes = b""
     done_bytes: int = 0
     hash: bytes = b""
+    src: Stat | None = None
+    dst: Stat | None = None
 
 
 class Problem(NamedTuple):

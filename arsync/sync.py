@@ -546,8 +546,9 @@ class _Run:
         if self._listener.changes and unit.phase is not Phase.FINISH:
             if self._listener.progress_of_changes and not self._dry_run:
                 self._tell_progress()
+            wanted, heard = self._options, self._listener
             changes = batch.changes(
-                unchanged=self._options.report_unchanged, passed=self._options.report_passed
+                unchanged=wanted.report_unchanged, passed=wanted.report_passed, stats=heard.stats
             )
             self._listener.changes(changes, self._src)
 

@@ -6,7 +6,7 @@ Owns the layout, and the command `arsync help [COMMAND]`. What it says of an opt
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import click
 
@@ -14,10 +14,10 @@ from arsync.cli.draft import SILENT_INFO
 from arsync.cli.messages import show
 from arsync.cli.option import Option, Topic, Value
 from arsync.cli.run import COMMANDS, load_command
-from arsync.cli.table import OPTIONS
+from arsync.cli.table import OPTIONS, PLAN_FILE
 from arsync.errors import UsageError, quoted
 
-__all__ = ["command", "info_help", "sync_help"]
+__all__ = ["apply_help", "command", "info_help", "plan_help", "sync_help"]
 
 WIDTH = 80
 COLUMN = 31
@@ -35,6 +35,27 @@ COMMANDS_NOTE = (
     "A word is a command only as the first argument; a directory of that name is ./NAME."
 )
 ENDING = "Exit codes are rsync's. The manual, docs/manual.md, has every option in full.\n"
+
+PLAN_USAGE = """\
+Usage: arsync plan [OPTION]... SRC... DST [-o FILE]
+
+Say what arsync [OPTION]... SRC... DST would do, and change nothing. Without -o
+the plan is printed, as -n -i print it, or with --json; with -o it is written to
+FILE, and arsync apply FILE does what it says, if nothing has changed since.
+"""
+
+PLAN_ENDING = """\
+The options are those of arsync SRC... DST (arsync --help), but that the word -o
+is FILE here: --owner is --owner, and the o in -rlptgoD.
+"""
+
+APPLY_USAGE = """\
+Usage: arsync apply [OPTION]... FILE
+
+Do what a plan says that arsync plan -o FILE has written. The plan is made again
+first: where anything has changed since, at either side, nothing is done, what
+has changed is named, and the exit code is 23.
+"""
 
 INFO_HELP = """\
 NAME or NAME1 is level 1, NAME2 level 2, ...; NAME0 is silence.
@@ -66,6 +87,16 @@ def sync_help() -> str:
     return "\n".join(parts)
 
 
+def plan_help() -> str:
+    """Return the text of `arsync plan --help`."""
+    return f"{PLAN_USAGE}\n{_entries([PLAN_FILE])}\n{PLAN_ENDING}"
+
+
+def apply_help() -> str:
+    """Return the text of `arsync apply --help`."""
+    return f"{APPLY_USAGE}\n{_topic(Topic.OUTPUT)}"
+
+
 def _names_like(_context: click.Context, _argument: click.Parameter, incomplete: str) -> list[str]:
     return [name for name in COMMANDS if name.startswith(incomplete)]
 
@@ -88,7 +119,8 @@ def left_side(option: Option) -> str:
     """Return an option as help shows it: `-T, --temp-dir=DIR`."""
     long = f"--{option.names[0]}" if option.names else ""
     value = {Value.NONE: "", Value.REQUIRED: "={}", Value.OPTIONAL: "[={}]"}[option.value]
-    short = f"-{option.short}" if option.short else ""
+    letter = option.short or option.alone
+    short = f"-{letter}" if letter else ""
     joined = ", ".join(filter(None, (short, long + value.format(option.metavar))))
     return joined if short else f"    {joined}"
 
@@ -101,9 +133,12 @@ def _topic(topic: Topic) -> str:
             names, WIDTH, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False
         )
     else:
-        for option in _of(topic):
-            lines += _entry(left_side(option), option.help)
+        lines.append(_entries(_of(topic)))
     return "\n".join(lines) + "\n"
+
+
+def _entries(options: Sequence[Option]) -> str:
+    return "\n".join(line for option in options for line in _entry(left_side(option), option.help))
 
 
 def _entry(left: str, text: str) -> Iterator[str]:

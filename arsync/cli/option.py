@@ -61,6 +61,7 @@ class Option:
         negate: what --no-NAME does; None where there is no such form.
         metavar, choices: what stands for the value in help and completion.
         ends: nothing after it is read (--help, --version).
+        alone: a letter that means it only as a word of its own: among others it is another one.
     """
 
     names: tuple[str, ...]
@@ -73,6 +74,7 @@ class Option:
     metavar: str = ""
     choices: tuple[str, ...] = ()
     ends: bool = False
+    alone: str = ""
 
     @property
     def key(self) -> str:

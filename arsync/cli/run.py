@@ -37,6 +37,8 @@ __all__ = ["COMMANDS", "COMPLETE_VARIABLE", "load_command", "run"]
 COMMANDS: Final[Mapping[str, str]] = MappingProxyType(
     {
         "sync": "make DST equal SRC; what arsync does without a command",
+        "plan": "say what a run would do, and write that for apply",
+        "apply": "do what a plan says, if nothing has changed since",
         "status": "say how the manifests are: last runs, what is hashed",
         "manifest": "show, export and measure what is remembered of DST",
         "doctor": "say what this machine can do and what arsync will use",

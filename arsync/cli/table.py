@@ -495,6 +495,18 @@ ABOUT: Final = (
     Option(("version",), "V", Topic.ABOUT, "the version", _nothing, ends=True),
 )
 
+PLAN_FILE: Final = Option(
+    ("output",),
+    "",
+    Topic.OUTPUT,
+    "write the plan to FILE, for arsync apply; - is standard output",
+    _nothing,
+    value=Value.REQUIRED,
+    metavar="FILE",
+    alone="o",
+)
+"""What `arsync plan` has beside all others."""
+
 _WHOLE: Final = "files are copied whole, there is no delta algorithm"
 _LOCAL: Final = "arsync is local, nothing is sent over a network"
 _FSYNC: Final = "the kernel writes files back when it wants to; run sync(1) to wait for that"

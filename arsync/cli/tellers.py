@@ -11,7 +11,7 @@ import os
 import shutil
 import time
 from collections.abc import Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from arsync import __version__
 from arsync.cli.messages import StandardOutput, say
@@ -46,7 +46,10 @@ from arsync.report import (
 )
 from arsync.wording import problem_text, warning_text
 
-__all__ = ["EventTeller", "LogTeller", "Teller", "TextTeller", "keep_bits"]
+if TYPE_CHECKING:
+    from arsync.planfile.lines import PlanWriter
+
+__all__ = ["EventTeller", "LogTeller", "PlanTeller", "Teller", "TextTeller", "keep_bits"]
 
 
 class Teller(Protocol):
@@ -269,6 +272,32 @@ class EventTeller:
                 text = warning_text(warning, self._output.human_readable)
                 self._terminal.complain(text)
         self._events.summary(report)
+
+
+class PlanTeller:
+    """Write a plan; a run that was stopped leaves one without its last line, which is none."""
+
+    wants_changes = True
+    wants_progress = False
+    wants_progress_of_changes = False
+
+    def __init__(self, writer: PlanWriter) -> None:
+        self._writer = writer
+
+    def changes(self, changes: Sequence[Change], root: bytes) -> None:
+        """Write a line for each that is planned."""
+        self._writer.add(changes, root)
+
+    def problems(self, problems: Sequence[Problem], src: bytes, dst: bytes) -> None:
+        """Write nothing: their number is in the last line."""
+
+    def progress(self, progress: Progress) -> None:
+        """Write nothing: a plan has no moments."""
+
+    def end(self, report: Report) -> None:
+        """Write the last line."""
+        if not (report.interrupted or report.stopped):
+            self._writer.end(report)
 
 
 class LogTeller:

@@ -19,21 +19,24 @@ from arsync.cli.messages import flush_told, say
 from arsync.cli.tellers import EventTeller, LogTeller, Teller, TextTeller
 from arsync.errors import ArsyncError, FileError, Interrupted
 from arsync.listener import Listener
-from arsync.model import Change, Problem, Progress, Report
+from arsync.model import Change, Kind, Problem, Progress, Report, Why
 from arsync.stop import Stop
 from arsync.sync import sync
 
 __all__ = ["transfer"]
 
 
-def transfer(sources: Sequence[str], dst: str, folded: Folded) -> int:
+def transfer(sources: Sequence[str], dst: str, folded: Folded, also: Teller | None = None) -> int:
     """Make DST equal SRC and tell of it.
 
+    Args:
+        also: hears of it too, with what was seen of each entry.
     Returns: the exit code of the report.
     Raises: whatever ends the run, after what was done until then has been told.
     """
     named = [os.fsencode(source) for source in sources]
-    audience = _Audience(_tellers(named, os.fsencode(dst), folded))
+    tellers = _tellers(named, os.fsencode(dst), folded)
+    audience = _Audience(tellers, also)
     stop = Stop()
     with _signals(stop):
         try:
@@ -64,8 +67,9 @@ def _tellers(sources: Sequence[bytes], dst: bytes, folded: Folded) -> list[Telle
 class _Audience:
     """Pass on to every teller what one listener hears."""
 
-    def __init__(self, tellers: Sequence[Teller]) -> None:
-        self._tellers = tellers
+    def __init__(self, tellers: Sequence[Teller], also: Teller | None) -> None:
+        self._tellers = [*tellers, also] if also else tellers
+        self._also = also
 
     def listener(self) -> Listener:
         """Return a listener that hears no more than somebody wants."""
@@ -74,6 +78,7 @@ class _Audience:
             problems=self._problems,
             progress=self._progress if any(one.wants_progress for one in self._tellers) else None,
             progress_of_changes=any(one.wants_progress_of_changes for one in self._tellers),
+            stats=self._also is not None,
         )
 
     def end(self, report: Report) -> None:
@@ -84,9 +89,10 @@ class _Audience:
 
     def _changes(self, changes: Iterator[Change], src: bytes = b"") -> None:
         batch = list(changes)
+        told = [one for one in batch if not _is_displaced(one)] if self._also else batch
         for teller in self._tellers:
             if teller.wants_changes:
-                teller.changes(batch, src)
+                teller.changes(batch if teller is self._also else told, src)
 
     def _problems(self, problems: Sequence[Problem], src: bytes, dst: bytes) -> None:
         for teller in self._tellers:
@@ -96,6 +102,11 @@ class _Audience:
         for teller in self._tellers:
             if teller.wants_progress:
                 teller.progress(progress)
+
+
+def _is_displaced(change: Change) -> bool:
+    """Tell whether a change comes only with what was seen; rsync has no line for it."""
+    return change.kind == Kind.DELETE and change.why == Why.TYPE
 
 
 @contextmanager

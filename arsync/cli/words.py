@@ -59,6 +59,7 @@ class _Reader:
         self.line = CommandLine()
         self.long: dict[str, tuple[Option, bool]] = {}
         self.short: dict[str, Option] = {}
+        self.alone: dict[str, Option] = {}
         for option in options:
             self._add(option)
 
@@ -67,6 +68,8 @@ class _Reader:
             self.long[name] = (option, False)
         if option.short:
             self.short[option.short] = option
+        if option.alone:
+            self.alone[f"-{option.alone}"] = option
         if option.negate:
             for name in (*option.names, option.short):
                 if name:
@@ -78,6 +81,8 @@ class _Reader:
                 self.line.operands += words
             elif word.startswith("--"):
                 self._read_long(word, words)
+            elif word in self.alone:
+                self._take(Given(self.alone[word], word, _next_word(word, words)))
             elif word.startswith("-") and word != "-":
                 self._read_letters(word, words)
             else:

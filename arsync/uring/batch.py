@@ -14,7 +14,7 @@ from struct import Struct
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from arsync.errors import OutOfMemoryError
-from arsync.model import Change, ChangeFlag, Kind, Problem, ProblemKind, Side, State
+from arsync.model import Change, ChangeFlag, Kind, Problem, ProblemKind, Side, Stat, State, Why
 from arsync.uring._native import ffi, lib
 
 if TYPE_CHECKING:
@@ -28,6 +28,9 @@ _PAGE: Final = Struct("<8IQ")
 
 _ROW: Final = Struct("<IHBBIII4xQ8xq24xI20xII16x")
 """Name, type, flags, mode, owner, size, mtime and link target of `struct ar_row`."""
+
+_STAT: Final = Struct("<8x3I4x2Q2q16x2I40x")
+"""Mode, owner, size, inode, mtime and ctime of `struct ar_row`."""
 
 _PAIR: Final = Struct("<QQIIII24x3I4BIIQ16s")
 """All of `struct ar_pair`, its own change included."""
@@ -59,7 +62,7 @@ class _Facts(NamedTuple):
     digest: bytes
 
 
-_UNCHANGED: Final = _Facts(0, 0, 0, Kind.META, State.DONE, 0, 0, 0, 0, 0, b"")
+_UNCHANGED: Final = _Facts(0, lib.AR_NONE, 0, Kind.META, State.DONE, 0, 0, 0, 0, 0, b"")
 
 
 @dataclass(frozen=True)
@@ -94,9 +97,36 @@ class _Page:
         """Return where a row is in the data."""
         return self.offset + _ROWS_OFFSET + _ROW.size * row
 
+    def row_of(self, name: bytes) -> int:
+        """Return the row of a name, which must be there."""
+        return [self.name(row) for row in range(self.row_count)].index(name)
+
+    def stat(self, row: int) -> Stat:
+        """Return what was seen of a row; -1 stands for the directory itself."""
+        at = self.row_offset(row)
+        mode, uid, gid, size, ino, mtime_s, ctime_s, mtime_n, ctime_n = _STAT.unpack_from(
+            self.data, at
+        )
+        mtime_ns, ctime_ns = mtime_s * 10**9 + mtime_n, ctime_s * 10**9 + ctime_n
+        return Stat(mode, uid, gid, size, ino, mtime_ns, ctime_ns)
+
     def path_of(self, name: bytes) -> bytes:
         """Return the path of an entry below the root."""
         return self.path + b"/" + name if self.path else name
+
+
+class _Seen(NamedTuple):
+    """Hold the pages of a directory on both sides, None where there is none."""
+
+    src: _Page | None
+    dst: _Page | None
+
+    def added_to(self, change: Change, src_row: int, dst_row: int) -> Change:
+        """Return a change with what was seen of its rows."""
+        return change._replace(
+            src=self.src.stat(src_row) if self.src else None,
+            dst=self.dst.stat(dst_row) if self.dst and dst_row != lib.AR_NONE else None,
+        )
 
 
 class Pruned(enum.IntEnum):
@@ -284,7 +314,9 @@ class Batch:
         """
         return self.raw.tally
 
-    def changes(self, *, unchanged: bool = False, passed: bool = False) -> Iterator[Change]:
+    def changes(
+        self, *, unchanged: bool = False, passed: bool = False, stats: bool = False
+    ) -> Iterator[Change]:
         """Yield the changes, each directory's own before those of its entries.
 
         A further name of a hard-linked file is not among them: it comes in a batch of the link
@@ -294,25 +326,33 @@ class Batch:
         Args:
             unchanged: yield entries that need nothing too, with no `why` and State.DONE.
             passed: yield those of Kind.NONE too, which the update rules leave alone.
+            stats: as Listener has it.
         Returns: about 2 us an entry.
         """
+        dst = _bytes_of(self.raw.dst, self.raw.dst_bytes) if stats else b""
         src = _bytes_of(self.raw.src, self.raw.src_bytes)
         aux = _bytes_of(self.raw.aux, self.raw.aux_bytes)
         left_alone = self._left_alone() if unchanged else frozenset()
         for index, (src_page, dst_page, first, count, flags, _, *own) in enumerate(self._pairs()):
             if flags & lib.AR_PAIR_EXTRA:
-                yield from self._deletions(dst_page, first, count)
+                yield from self._deletions(dst_page, first, count, stats=stats)
                 continue
             page = _Page.at(src, src_page)
+            seen = _Seen(
+                page, _Page.at(dst, dst_page) if stats and dst_page != lib.AR_NO_PAGE else None
+            )
             facts = _Facts._make(own)
             if facts.kind or (unchanged and _shows_itself(page, flags)):
-                yield _directory(page, facts)
+                change = _directory(page, facts)
+                yield seen.added_to(change, -1, -1) if stats else change
             changes = self._changes_of(first, count)
             if unchanged:
                 changes = _with_unchanged(page, changes, index, left_alone)
             else:  # a further name of a file may have turned out to be as good as it can be
                 changes = (change for change in changes if change.why)
-            yield from _entries(page, changes, aux, passed=passed)
+            yield from _entries(page, changes, aux, passed=passed, seen=seen if stats else None)
+        if stats:
+            yield from self._displaced()
 
     def problems(self) -> Iterator[Problem]:
         """Yield the problems, with paths below the root of their side."""
@@ -332,13 +372,27 @@ class Batch:
     def _src_page(self, pair: int) -> CData:
         return ffi.cast("struct ar_page *", self.raw.src + self.raw.pairs[pair].src_page)
 
-    def _deletions(self, dst_page: int, first: int, count: int) -> Iterator[Change]:
+    def _deletions(self, dst_page: int, first: int, count: int, *, stats: bool) -> Iterator[Change]:
         """Yield what goes of a page of extras."""
         if not count:
             return
         page = _Page.at(_bytes_of(self.raw.dst, self.raw.dst_bytes), dst_page)
         rows = (one._replace(src_row=one.dst_row) for one in self._changes_of(first, count))
-        yield from _entries(page, rows, b"", passed=False)
+        seen = _Seen(None, page) if stats else None
+        yield from _entries(page, rows, b"", passed=False, seen=seen)
+
+    def _displaced(self) -> Iterator[Change]:
+        """Yield what the destination has under the names of directories, and is none."""
+        for index in range(self.child_count):
+            one = self.raw.children[index]
+            if not one.flags & lib.AR_CHILD_DST_OTHER:
+                continue
+            src = self._src_page(one.pair)
+            name = _Page.at(bytes(ffi.buffer(src, src.bytes)), 0).name(one.row)
+            dst = ffi.cast("struct ar_page *", self.raw.dst + self.raw.pairs[one.pair].dst_page)
+            page = _Page.at(bytes(ffi.buffer(dst, dst.bytes)), 0)
+            stat = page.stat(page.row_of(name))
+            yield Change(page.path_of(name), Kind.DELETE, Why.TYPE, mode=stat.mode, dst=stat)
 
     def _pairs(self) -> Iterator[tuple[int, ...]]:
         return _unpacked(_PAIR, self.raw.pairs, self.raw.pair_count)
@@ -361,8 +415,7 @@ class Batch:
 
     def _src_row(self, pair: int, name: bytes) -> int:
         page = self._src_page(pair)
-        header = _Page.at(bytes(ffi.buffer(page, page.bytes)), 0)
-        return [header.name(row) for row in range(header.row_count)].index(name)
+        return _Page.at(bytes(ffi.buffer(page, page.bytes)), 0).row_of(name)
 
     def _child_name(self, child: int) -> bytes:
         """Return the name of a child directory that only the destination has."""
@@ -420,12 +473,17 @@ def _directory(page: _Page, facts: _Facts) -> Change:
 
 
 def _entries(
-    page: _Page, changes: Iterator[_Facts], aux: bytes, *, passed: bool
+    page: _Page,
+    changes: Iterator[_Facts],
+    aux: bytes,
+    *,
+    passed: bool,
+    seen: _Seen | None = None,
 ) -> Iterator[Change]:
     data, offset = page.data, page.offset
     first_row = offset + _ROWS_OFFSET
     prefix = page.path + b"/" if page.path else b""
-    for row, _, why, kind, state, method, flags, first, first_len, moved, digest in changes:
+    for row, dst_row, why, kind, state, method, flags, first, first_len, moved, digest in changes:
         if kind == Kind.LINK and state == State.LATER and why:
             continue
         if kind == Kind.NONE and not passed:
@@ -435,7 +493,7 @@ def _entries(
         )
         name_at, link_at = offset + name_off, offset + link_off
         link = aux[first : first + first_len] if first_len else data[link_at : link_at + link_len]
-        yield Change(
+        change = Change(
             prefix + (page.alias or data[name_at : name_at + name_len]),
             kind,
             why,
@@ -452,6 +510,7 @@ def _entries(
             moved,
             digest if flags & ChangeFlag.HASHED else b"",
         )
+        yield seen.added_to(change, row, dst_row) if seen else change
 
 
 def _with_unchanged(
@@ -471,6 +530,7 @@ def _with_unchanged(
 def _check_layouts() -> None:
     for layout, name in (
         (_ROW, "struct ar_row"),
+        (_STAT, "struct ar_row"),
         (_PAIR, "struct ar_pair"),
         (_CHANGE, "struct ar_change"),
         (_PROBLEM, "struct ar_problem"),

@@ -59,6 +59,7 @@ ORDER = (
     "inventory",
     # L4
     "sync",
+    "planfile",
     "arsync",
     # L5
     "cli",
