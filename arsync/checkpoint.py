@@ -193,7 +193,8 @@ class RunManifest:
         start = ROOT
         for name in filter(None, self._found.below.split(b"/")):
             (start,) = self._known.directory_ids([name_key((start, name))])
-        keeping = Keeping(tree, self._equality, granule_ns, self._options.manifest.rehash)
+        compares_all = self._options.manifest.rehash or self._options.update.ignore_times
+        keeping = Keeping(tree, self._equality, granule_ns, compares_all)
         if self._is_trusted:
             scanner.trust_destination()
         accepted = self._options.manifest.accept_source

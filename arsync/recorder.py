@@ -74,6 +74,7 @@ class Recorder(Known):
         self._bytes = 0
         self._since = time.monotonic()
         self._uncommitted: dict[tuple[int, int], bytes] = {}
+        self._passing = threading.Lock()
         self._groups: Queue[Group | None] = Queue(_GROUPS_WAITING)
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._commit_all, name="arsync-recorder")
@@ -110,9 +111,9 @@ class Recorder(Known):
         with self._lock:
             for one in pages:
                 if only_beginnings:
-                    self._group.beginnings.append((one.tree, one.directory, one.data))
+                    self._group.beginnings[one.tree, one.directory] = one.data
                 else:
-                    self._group.pages.append((one.tree, one.directory, [(one.key, one.data)]))
+                    self._add_all(one.tree, one.directory, [(one.key, one.data)])
                     self._note_chunks(one.tree, one.directory, one.chunks)
                 self._note(one.tree, one.directory, one.data, len(one.data))
         self._pass_on(at_once=False)
@@ -121,10 +122,15 @@ class Recorder(Known):
         """Record all pages of one side of a directory of many."""
         tree, directory = pages[0].tree, pages[0].directory
         with self._lock:
-            self._group.pages.append((tree, directory, [(one.key, one.data) for one in pages]))
+            self._add_all(tree, directory, [(one.key, one.data) for one in pages])
             self._note_chunks(tree, directory, [file for one in pages for file in one.chunks])
             self._note(tree, directory, pages[0].data, sum(len(one.data) for one in pages))
         self._pass_on(at_once=False)
+
+    def _add_all(self, tree: int, directory: int, pages: Sequence[tuple[bytes, bytes]]) -> None:
+        """Add all pages of a directory; what an earlier source left at its beginning is past."""
+        self._group.beginnings.pop((tree, directory), None)
+        self._group.pages.append((tree, directory, pages))
 
     def _note_chunks(
         self, tree: int, directory: int, chunks: Sequence[tuple[bytes, bytes]]
@@ -143,17 +149,18 @@ class Recorder(Known):
         self._bytes += length
 
     def _pass_on(self, *, at_once: bool) -> None:
-        with self._lock:
-            if self._error:
-                raise self._error
-            late = time.monotonic() - self._since > _GROUP_S
-            if not (at_once or late or self._bytes > _GROUP_BYTES):
-                return
-            group, self._group = self._group, Group()
-            group.directories = list(self._new.items())
-            self._bytes = 0
-            self._since = time.monotonic()
-        self._groups.put(group)
+        with self._passing:  # groups are committed in the order in which they were gathered
+            with self._lock:
+                if self._error:
+                    raise self._error
+                late = time.monotonic() - self._since > _GROUP_S
+                if not (at_once or late or self._bytes > _GROUP_BYTES):
+                    return
+                group, self._group = self._group, Group()
+                group.directories = list(self._new.items())
+                self._bytes = 0
+                self._since = time.monotonic()
+            self._groups.put(group)
 
     def close(self, line: dict[str, Any] | None = None) -> None:
         """Commit what is left, with a line of the history, and end the thread.
@@ -185,10 +192,10 @@ class Recorder(Known):
 
     def _forget(self, group: Group) -> None:
         """Drop what is in the store now, unless a later group has it anew."""
-        firsts = [(tree, directory, pages[0][1]) for tree, directory, pages in group.pages]
+        firsts = [((tree, directory), pages[0][1]) for tree, directory, pages in group.pages]
         with self._lock:
             for key, _ in group.directories:
                 self._new.pop(key, None)
-            for tree, directory, first in (*firsts, *group.beginnings):
-                if self._uncommitted.get((tree, directory)) is first:
-                    del self._uncommitted[tree, directory]
+            for place, first in (*firsts, *group.beginnings.items()):
+                if self._uncommitted.get(place) is first:
+                    del self._uncommitted[place]

@@ -76,7 +76,7 @@ class Group:
     removals: list[Key] = field(default_factory=list)
     directories: list[tuple[bytes, int]] = field(default_factory=list)
     pages: list[tuple[int, int, Sequence[tuple[bytes, bytes]]]] = field(default_factory=list)
-    beginnings: list[tuple[int, int, bytes]] = field(default_factory=list)
+    beginnings: dict[tuple[int, int], bytes] = field(default_factory=dict)
     chunked: list[tuple[int, frozenset[bytes]]] = field(default_factory=list)
     chunks: list[tuple[Key, bytes]] = field(default_factory=list)
     runs: list[dict[str, Any]] = field(default_factory=list)
@@ -236,7 +236,7 @@ class Store(Contents):
             _delete_all(cursor, prefix)
             for first, data in records:
                 txn.put(prefix + first, data, db=pages)
-        for tree, directory, data in group.beginnings:
+        for (tree, directory), data in group.beginnings.items():
             txn.put(PAGE_KEY.pack(tree, directory), data, db=pages)
         self._forget_chunks(txn, group.chunked)
         for key, hashes in group.chunks:

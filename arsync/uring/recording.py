@@ -62,13 +62,13 @@ class Keeping:
         tree: of the source.
         equality: digest of what decides whether two entries are equal.
         granule_ns: of the clock that gives ctimes; 0 where no two changes have the same one.
-        rehash: what has converged is compared all the same.
+        compares_all: what has converged is compared all the same.
     """
 
     tree: int
     equality: int
     granule_ns: int
-    rehash: bool = False
+    compares_all: bool = False
 
     def as_c(self) -> CData:
         """Return the C struct."""
@@ -126,7 +126,7 @@ def recall(
     Raises: ManifestCorruptError for a damaged record; OutOfMemoryError.
     """
     chains, _alive = _chains(src, dst, keeping.tree)
-    equality = 0 if keeping.rehash else keeping.equality
+    equality = 0 if keeping.compares_all else keeping.equality
     _check(lib.ar_recall(scanner.raw, batch.raw, chains, equality))
 
 

@@ -14,9 +14,10 @@ from arsync.manifest.format import RowState
 from arsync.manifest.places import find
 from arsync.manifest.store import Store
 from arsync.options import ARCHIVE, ManifestPolicy
+from arsync.sync import sync
 from tests.kit import Dir, File, HardLink, Pattern, Symlink, Tree, make
 from tests.kit.manifests import DST, Directory, Row, history, recorded
-from tests.kit.syncing import BIG, CHUNK, hash_of, run
+from tests.kit.syncing import BIG, CHUNK, hash_of, options_of, run
 
 SRC = 1
 
@@ -254,3 +255,22 @@ def test_a_destination_below_another_shares_its_store(tmp_path: Path, state: Pat
     run(tmp_path / "src/a", tmp_path / "dst/a", manifest=policy(state))
     assert len(list(state.glob("*/data.mdb"))) == 1
     assert_recorded(recorded(state, tmp_path / "dst"), tmp_path / "dst")
+
+
+def test_sources_of_one_and_of_many_pages_share_a_directory(tmp_path: Path, state: Path) -> None:
+    """What one leaves at the beginning of the directory is not put before the other's pages."""
+    make(Tree({f"a{number:04}": File(b"") for number in range(2500)}), tmp_path / "many")
+    make(Tree({"b": File(b"b")}), tmp_path / "few")
+    for names in (["few"], ["many", "few"], ["few", "many"]):
+        sources = [f"{tmp_path}/{name}/" for name in names]
+        ran = sync(sources, tmp_path / "dst", options_of(manifest=policy(state)))
+        assert ran.exit_code == 0
+        assert recorded(state, tmp_path / "dst")[b""].rows
+
+
+def test_ignored_times_leave_nothing_converged(tmp_path: Path, state: Path) -> None:
+    """-I copies every file, however often it has."""
+    small_tree(tmp_path / "src")
+    for _ in range(2):
+        ran = run(tmp_path / "src", tmp_path / "dst", manifest=policy(state), ignore_times=True)
+        assert {b"top", b"a/one", b"a/deep/two"} <= set(ran.changes)
