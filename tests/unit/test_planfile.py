@@ -7,9 +7,10 @@ import json
 import os
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import pytest
 
@@ -17,7 +18,7 @@ from arsync.cli.fold import fold
 from arsync.cli.words import read_words
 from arsync.errors import FileError, PlanFileError, StalePlanError, UsageError
 from arsync.model import Change, Kind, Report, Stat, State, Why
-from arsync.options import SyncOptions
+from arsync.options import RANGES, Preserve, SyncOptions
 from arsync.planfile.differences import Difference, Sorter, compare
 from arsync.planfile.header import as_dry_run, check_header, header_of, within
 from arsync.planfile.lines import Digest, EntryLines, PlanWriter, read_plan
@@ -81,27 +82,46 @@ def test_a_list_of_files_survives_a_plan(tmp_path: Path) -> None:
     assert read_back(options) == options
 
 
-def leaves(value: object, path: str = "") -> dict[str, object]:
-    """Return every field of nested dataclasses."""
-    if not is_dataclass(value):
-        return {path: value}
-    found: dict[str, object] = {}
-    for one in fields(value):
-        found |= leaves(getattr(value, one.name), f"{path}.{one.name}")
-    return found
+def others(name: str, hint: Any, default: Any) -> Iterator[Any]:
+    """Yield values of a type that are not the default; none for what LINES has to show."""
+    if hint is bool:
+        yield not default
+    elif hint is int:
+        yield from (end for end in RANGES[name] if end != default)
+    elif hint is bytes:
+        yield b"\xff"
+    elif hint is str:
+        yield "\udcff"
+    elif get_origin(hint) is Literal:
+        yield from (one for one in get_args(hint) if one != default)
+    elif get_origin(hint) is tuple and get_args(hint)[0] is bytes:
+        yield (b"a", b"\xff")
+    elif get_origin(hint) is UnionType:
+        yield from (one for part in get_args(hint) for one in others(name, part, default))
 
 
-def test_every_option_was_tried() -> None:
-    """Each field of the options has another value in one of LINES: put a new option there."""
-    default = leaves(SyncOptions())
-    tried = {
-        name
-        for line in LINES
-        for name, value in leaves(options_of(line.split())).items()
-        if name not in default or value != default[name]
-    }
-    elsewhere = {".files_from", ".owners.users", ".owners.groups"}  # a map has leaves of its own
-    assert set(default) - tried == elsewhere
+def each_changed(options: Any) -> Iterator[tuple[str, Any]]:
+    """Yield the options with one field changed, for every field, however deep."""
+    hints = get_type_hints(type(options))
+    for one in fields(options):
+        value = getattr(options, one.name)
+        changed = (
+            each_changed(value)
+            if is_dataclass(value)
+            else ((one.name, other) for other in others(one.name, hints[one.name], value))
+        )
+        for name, other in changed:
+            yield name, replace(options, **{one.name: other})
+
+
+def test_every_option_survives_a_plan() -> None:
+    """Each field of the options, one that is added tomorrow too, is read back as it was."""
+    tried = set()
+    for name, options in each_changed(SyncOptions(preserve=Preserve(recursive=True))):
+        assert read_back(options) == options
+        tried.add(name)
+    assert {"trash_dir", "engine", "files_from", "modify_window", "state_dir"} <= tried
+    assert len(tried) > 60
 
 
 @pytest.mark.parametrize(
