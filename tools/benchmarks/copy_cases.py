@@ -174,7 +174,8 @@ class Session:
         within = cases[0].group == "reflink"
         size = source.image_bytes(self._filesystem(cases[0]))
         images = size if within else 2 * size
-        require_memory(images, source.contents.data_bytes, f"case '{cases[0].name}'")
+        purpose = f"case '{cases[0].name}'"
+        require_memory(images, source.contents.data_bytes, purpose, self.work)
         with self._volumes(cases[0], source, size, within=within) as (src, dst):
             for case in cases:
                 self._measure_case(case, source, src, dst)
@@ -235,7 +236,7 @@ class Session:
                     present = [other for other in present if other is not tool]
                     continue
                 self.keep(run)
-                self.say(_progress(run))
+                self.say(progress_line(run))
 
     def _measure_run(
         self, case: Case, source: Source, tool: Tool, number: int, src: Volume, dst: Volume
@@ -265,7 +266,7 @@ class Session:
             state=case.state,
             filesystem=dst.filesystem,
             mkfs=dst.mkfs,
-            source=_source_facts(source),
+            source=source_facts(source),
             source_read_bytes=src.read_bytes() - read_before,
             others_seconds=max(0.0, user_seconds() - user_before - timing.user_seconds),
             date=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
@@ -273,24 +274,32 @@ class Session:
         )
 
     def _check_copy(self, case: Case, tool: Tool, src: Volume, dst: Volume) -> None:
-        """Compare one copy of each tool and source by content and metadata, as rsync sees it."""
+        """Compare one copy of each tool and source."""
         key = (case.source, tool.name)
         is_wanted = case.is_checked and tool.program in CHECKED_PROGRAMS
         if key in self._checked or not is_wanted:
             return
-        path = src.mount_point / "source"
-        slash = "/" if path.is_dir() else ""
-        # A window of -1 compares nanoseconds; rsync itself looks at whole seconds otherwise.
-        command = ["rsync", "-ain", "--checksum", "--modify-window=-1"]
-        command += [f"{path}{slash}", str(dst.mount_point / "copy")]
-        result = subprocess.run(command, capture_output=True, text=True, errors="replace")
-        differences = (result.stdout + result.stderr).splitlines()
-        if differences:
-            raise ToolFailedError(
-                f"the copy by '{tool.name}' is not equal to its source, "
-                f"{len(differences)} differences, the first: {differences[0]}"
-            )
+        require_equal(tool, src.mount_point / "source", dst.mount_point / "copy")
         self._checked.add(key)
+
+
+def require_equal(tool: Tool, src: Path, dst: Path) -> None:
+    """Compare a copy with its source by content and metadata, as rsync sees it, both ways.
+
+    Raises:
+        ToolFailedError: they differ; the sentence names the first difference.
+    """
+    slash = "/" if src.is_dir() else ""
+    # A window of -1 compares nanoseconds; rsync itself looks at whole seconds otherwise.
+    command = ["rsync", "-ain", "--checksum", "--modify-window=-1", *(["--delete"] * bool(slash))]
+    command += [f"{src}{slash}", str(dst)]
+    result = subprocess.run(command, capture_output=True, text=True, errors="replace")
+    differences = (result.stdout + result.stderr).splitlines()
+    if differences:
+        raise ToolFailedError(
+            f"the copy by '{tool.name}' is not equal to its source, "
+            f"{len(differences)} differences, the first: {differences[0]}"
+        )
 
 
 def _copy_path(tool: Tool, dst: Volume, src: Volume) -> Path:
@@ -303,7 +312,8 @@ def _copy_path(tool: Tool, dst: Volume, src: Volume) -> Path:
     return path
 
 
-def _source_facts(source: Source) -> dict[str, int | str]:
+def source_facts(source: Source) -> dict[str, int | str]:
+    """Return what kept runs say of their source."""
     contents = source.contents
     return {
         "name": source.name,
@@ -313,6 +323,7 @@ def _source_facts(source: Source) -> dict[str, int | str]:
     }
 
 
-def _progress(run: Run) -> str:
+def progress_line(run: Run) -> str:
+    """Say in a line what a run took."""
     note = "  (not counted)" if run.discarded else ""
     return f"{run.case:<12} round {run.round}  {run.tool:<18} {run.timing.seconds:8.3f} s{note}"

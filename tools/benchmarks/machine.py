@@ -76,27 +76,34 @@ def separate_mounts() -> None:
         raise BenchError(f"cannot make a mount namespace: {reason}")
 
 
-def require_memory(image_bytes: int, cached_bytes: int, purpose: str) -> None:
-    """Refuse a case whose images and cached source do not fit in memory.
+def require_memory(image_bytes: int, cached_bytes: int, purpose: str, place: Path) -> None:
+    """Refuse a case whose images and cached source do not fit in memory, or images on their disk.
 
     Args:
-        image_bytes: the images, which take tmpfs pages that cannot be reclaimed.
+        image_bytes: the images, which on tmpfs take pages that cannot be reclaimed.
         cached_bytes: the source as page cache; evicted, a warm run would not be warm.
         purpose: the case, for the message.
+        place: where the images are.
 
     Raises:
-        BenchError: tmpfs or available memory is too small; the sentence holds both figures.
+        BenchError: the place or available memory is too small; the sentence holds both figures.
     """
-    needed = image_bytes + cached_bytes + RESERVE_BYTES
-    statvfs = os.statvfs(TMPFS)
-    tmpfs_free = statvfs.f_bavail * statvfs.f_frsize
+    in_memory = image_bytes if is_in_memory(place) else 0
+    needed = in_memory + cached_bytes + RESERVE_BYTES
+    statvfs = os.statvfs(place)
+    free = statvfs.f_bavail * statvfs.f_frsize
     available = _meminfo("MemAvailable")
-    if tmpfs_free < image_bytes + RESERVE_BYTES or available < needed:
+    if free < image_bytes + RESERVE_BYTES or available < needed:
         raise BenchError(
-            f"{purpose} needs {needed / GIB:.1f} GiB of memory, "
-            f"{image_bytes / GIB:.1f} of it on {TMPFS}; available are "
-            f"{available / GIB:.1f} GiB, and {tmpfs_free / GIB:.1f} on {TMPFS}"
+            f"{purpose} needs {needed / GIB:.1f} GiB of memory, and {image_bytes / GIB:.1f} GiB "
+            f"for images; available are {available / GIB:.1f} GiB, and {free / GIB:.1f} GiB where "
+            "images go (--images puts them elsewhere)"
         )
+
+
+def is_in_memory(place: Path) -> bool:
+    """Tell whether a directory is on the tmpfs that images lie on."""
+    return os.stat(place).st_dev == os.stat(TMPFS).st_dev
 
 
 def drop_caches() -> None:

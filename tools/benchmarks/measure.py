@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import BenchError, ToolFailedError
+from .memory import watched
 
 POLL_S = 0.002
 # As arsync/sync.py names it in the report.
@@ -29,8 +30,12 @@ class Timing:
         seconds: from the start until syncfs of the destination has returned; the figure of record.
         copy_seconds: until the command itself ended.
         rss_bytes: peak of the largest process of the command.
+        anonymous_bytes: the same without mapped pages of files, as somebody saw it who looked
+            fifty times a second; None when it was over before.
         step_seconds: the copy step as arsync's JSON summary tells it; None without one.
         first_entry_seconds: until the first copied entry was seen; None when nobody looked.
+        row_bytes: of the manifest afterwards, its pages divided by its rows; None without one.
+        row_file_bytes: the same of the whole file.
     """
 
     seconds: float
@@ -40,17 +45,23 @@ class Timing:
     rss_bytes: int
     step_seconds: float | None = None
     first_entry_seconds: float | None = None
+    anonymous_bytes: int | None = None
+    row_bytes: float | None = None
+    row_file_bytes: float | None = None
 
 
 class StopWatch:
     """Run commands under the `timed` program, one at a time.
 
-    Each starts without arsync's state of earlier runs, so that every copy is a first copy.
+    Args:
+        keeps_state: what arsync remembers stays from run to run, until `forget`. Without, each
+            starts without it, so that every copy is a first copy.
     """
 
-    def __init__(self, timed: Path, work: Path) -> None:
+    def __init__(self, timed: Path, work: Path, *, keeps_state: bool = False) -> None:
         self._timed = timed
-        self._state = work / "state"
+        self._keeps_state = keeps_state
+        self.state = work / "state"
         self._result = work / "result.json"
         self._stdout = work / "stdout"
         self._stderr = work / "stderr"
@@ -69,11 +80,13 @@ class StopWatch:
             ToolFailedError: the command failed; the sentence ends with its last words.
             BenchError: it could not be measured at all.
         """
-        shutil.rmtree(self._state, ignore_errors=True)
-        self._state.mkdir(mode=0o700)
+        if not self._keeps_state:
+            self.forget()
         started = time.monotonic()
         with _poll(is_started) as seen:
-            self._execute([str(self._timed), str(self._result), str(dst_root), *command])
+            anonymous = self._execute(
+                [str(self._timed), str(self._result), str(dst_root), *command]
+            )
         figures = json.loads(self._result.read_text())
         if figures["exit"] != 0:
             words = self._last_words(figures["exit"])
@@ -86,10 +99,17 @@ class StopWatch:
             rss_bytes=figures["rss_kib"] * 1024,
             step_seconds=copy_step_seconds(self._stdout.read_bytes()),
             first_entry_seconds=seen[0] - started if seen else None,
+            anonymous_bytes=anonymous,
         )
 
-    def _execute(self, command: Sequence[str]) -> None:
-        environment = {**os.environ, "LC_ALL": "C", "ARSYNC_STATE_DIR": str(self._state)}
+    def forget(self) -> None:
+        """Drop what arsync remembers."""
+        shutil.rmtree(self.state, ignore_errors=True)
+        self.state.mkdir(mode=0o700)
+
+    def _execute(self, command: Sequence[str]) -> int | None:
+        """Run a command to its end; return the peak of its anonymous memory."""
+        environment = {**os.environ, "LC_ALL": "C", "ARSYNC_STATE_DIR": str(self.state)}
         with self._stdout.open("wb") as stdout, self._stderr.open("wb") as stderr:
             process = subprocess.Popen(
                 command,
@@ -100,7 +120,8 @@ class StopWatch:
                 start_new_session=True,
             )
             try:
-                status = process.wait()
+                with watched(process.pid) as memory:
+                    status = process.wait()
             except BaseException:
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGKILL)
@@ -108,6 +129,7 @@ class StopWatch:
                 raise
         if status != 0:
             raise BenchError(f"'{command[0]}' failed: {self._last_words(status)}")
+        return memory.peak_bytes or None
 
     def _last_words(self, status: int) -> str:
         lines = self._stderr.read_text(errors="replace").strip().splitlines()

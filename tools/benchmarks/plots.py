@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from .copy_cases import CASES, Case
+from .copy_cases import Case
 from .runs import Run, Spread, spread
 from .targets import TARGETS, Target
 
@@ -21,6 +21,10 @@ REFERENCE_WORDS = {
     "cp --reflink": "cp",
     "floor, 1 thread": "1 thread",
     "arsync, 1 lane": "1 lane",
+    "rsync -ac": "rsync",
+    "rsync -a --delete": "rsync",
+    "rsync --inplace": "--inplace",
+    "arsync --no-manifest": "--no-manifest",
 }
 COLOURS = {"rsync": "#8c8c8c", "cp": "#b5a642", "floor": "#7fa8c9", "arsync": "#c8502d"}
 TARGET_COLOUR = "#222222"
@@ -59,13 +63,13 @@ def _requirements() -> list[str]:
     return [requirement for requirement, _, marker in named if '"bench"' in marker]
 
 
-def draw_times(runs: Sequence[Run], path: Path) -> bool:
+def draw_times(cases: Sequence[Case], runs: Sequence[Run], path: Path) -> bool:
     """Draw a panel a case: a bar a tool, whiskers from minimum to maximum, ratios beside.
 
     Returns:
         Whether there was anything to draw.
     """
-    cases = [case for case in CASES if case.is_started is None and _runs_of(runs, case)]
+    cases = [case for case in cases if case.is_started is None and _runs_of(runs, case)]
     if not cases:
         return False
     figure, panels = _figure([len(_tools(case, _runs_of(runs, case))) for case in cases])
@@ -75,13 +79,13 @@ def draw_times(runs: Sequence[Run], path: Path) -> bool:
     return True
 
 
-def draw_memory(runs: Sequence[Run], path: Path) -> bool:
+def draw_memory(cases: Sequence[Case], runs: Sequence[Run], path: Path) -> bool:
     """Draw peak memory and the time to the first entry of the memory cases.
 
     Returns:
         Whether there was anything to draw.
     """
-    cases = [case for case in CASES if case.is_started is not None and _runs_of(runs, case)]
+    cases = [case for case in cases if case.is_started is not None and _runs_of(runs, case)]
     if not cases:
         return False
     heights = [len(_tools(case, _runs_of(runs, case))) for case in cases for _ in range(2)]
@@ -223,19 +227,21 @@ def _mark_runs(axes: Any, runs: Sequence[Run], tools: list[str]) -> None:
 
 
 def _mark_target(axes: Any, case: Case, spreads: dict[str, Spread]) -> None:
-    """Draw a line on arsync's bar where the strictest of its targets lies."""
-    limits = [
-        target.limit * spreads[target.per].of(case.statistic)
-        for target in _targets(case, "seconds")
-        if target.per in spreads and target.tool in spreads and not target.is_least
-    ]
-    if not limits:
-        return
-    at = list(spreads).index("arsync")
-    axes.plot([min(limits)] * 2, [at - 0.45, at + 0.45], color=TARGET_COLOUR, linewidth=2, zorder=5)
+    """Draw a line on each of arsync's bars where the strictest of its targets lies."""
+    limits: dict[str, float] = {}
+    for target in _targets(case, "seconds"):
+        if target.per in spreads and target.tool in spreads and not target.is_least:
+            limit = target.limit * spreads[target.per].of(case.statistic)
+            limits[target.tool] = min(limit, limits.get(target.tool, limit))
+    for tool, limit in limits.items():
+        _mark_limit(axes, list(spreads).index(tool), limit)
+
+
+def _mark_limit(axes: Any, at: int, limit: float) -> None:
+    axes.plot([limit] * 2, [at - 0.45, at + 0.45], color=TARGET_COLOUR, linewidth=2, zorder=5)
     axes.annotate(
         "target",
-        (min(limits), at + 0.45),
+        (limit, at + 0.45),
         (0, -1),
         textcoords="offset points",
         ha="center",

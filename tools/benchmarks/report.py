@@ -7,10 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from .copy_cases import CASES, COLD, Case
+from .copy_cases import CASES as COPY_CASES
+from .copy_cases import COLD, Case
 from .machine import Machine
+from .resync_cases import CASES as RESYNC_CASES
 from .runs import Run, Spread, spread
-from .targets import Verdict, judge
+from .targets import TARGETS, Verdict, judge
 
 WIDTH = 80
 # A warm run that reads more than this part of its source from the device was not warm.
@@ -25,9 +27,18 @@ REFERENCE_WORDS = {
     "floor": "floor",
     "floor, 1 thread": "floor 1",
     "arsync, 1 lane": "arsync 1",
+    "rsync -ac": "rsync",
+    "rsync -a --delete": "rsync",
+    "rsync --inplace": "inplace",
+    "arsync --no-manifest": "without",
 }
+# Columns that a table has where they are judged: the head, the figure, its unit and digits.
+MORE_COLUMNS = (
+    ("B/row", "row_bytes", 1, 0),
+    ("in file", "row_file_bytes", 1, 0),
+)
 
-METHOD = (
+COPY_METHOD = (
     "Each run copies to a freshly made filesystem on a loop device whose image lies on tmpfs "
     "and was written once before; the source is on another one, mounted read-only. Times run "
     "from the start of the command to the end of a syncfs of the destination. The tools run in "
@@ -37,6 +48,32 @@ METHOD = (
     "the peak memory (10^6 bytes) of a tool's largest process. `floor` is plain C that makes "
     "only the necessary calls, on two threads."
 )
+
+
+RESYNC_METHOD = (
+    "Each tool has a destination of its own, made before by the same tool, untimed. The source is "
+    "edited before each round, or before each run where the destination is made anew for it; then "
+    "the tools run in turn, the order turned round each round, the first round not counted. "
+    "Filesystems are on loop devices whose images lie on tmpfs, and so does what arsync remembers. "
+    "Caches are warm. Times run from the start of the command to the end of a syncfs of the "
+    "destination; ratios are ratios of medians. `own MB` is the peak memory (10^6 bytes) of a "
+    "tool's largest process without mapped pages of files, such as arsync's manifest. B/row is "
+    "the manifest's pages, `in file` its whole file, divided by its rows: two for a file, one for "
+    "each side."
+)
+
+
+@dataclass(frozen=True)
+class Subject:
+    """Say what a command measures, and how."""
+
+    command: str
+    method: str
+    cases: Sequence[Case]
+
+
+COPY = Subject("copy", COPY_METHOD, COPY_CASES)
+RESYNC = Subject("resync", RESYNC_METHOD, RESYNC_CASES)
 
 
 @dataclass(frozen=True)
@@ -49,24 +86,28 @@ class Header:
     remarks: Sequence[str]
 
 
-def copy_report(header: Header, runs: Sequence[Run], plots: Sequence[Path] = ()) -> str:
-    """Write the report of a `copy` session as Markdown.
+def write_report(
+    subject: Subject, header: Header, runs: Sequence[Run], plots: Sequence[Path] = ()
+) -> str:
+    """Write the report of a session as Markdown.
 
     Args:
         plots: the pictures, named relative to where the report will lie.
     """
-    parts = ["# tools/bench copy", _header_text(header)]
+    parts = [f"# tools/bench {subject.command}", _header_text(subject, header)]
     parts += [f"![{plot.stem}]({plot})" for plot in plots]
-    parts += [_case_text(case, _of_case(runs, case)) for case in CASES if _of_case(runs, case)]
+    cases = [case for case in subject.cases if _of_case(runs, case)]
+    parts += [_case_text(case, _of_case(runs, case)) for case in cases]
     verdicts = judge(runs)
     if verdicts:
         parts.append("## Targets\n\n" + _verdict_table(verdicts))
     return "\n\n".join(parts) + "\n"
 
 
-def _header_text(header: Header) -> str:
+def _header_text(subject: Subject, header: Header) -> str:
     versions = (f"{name}: {version}" for name, version in header.versions.items())
-    lines = [f"{header.date}. {header.machine.sentence()}. {'; '.join(versions)}.", METHOD]
+    lines = [f"{header.date}. {header.machine.sentence()}. {'; '.join(versions)}."]
+    lines.append(subject.method)
     return "\n\n".join(_wrap(line) for line in [*lines, *header.remarks])
 
 
@@ -93,16 +134,21 @@ def _case_table(case: Case, runs: Sequence[Run]) -> str:
     head = ["tool", f"{'min' if case.statistic == 'min' else 'median'} s"]
     head += [] if is_memory else ["min to max"]
     head += [f"/ {REFERENCE_WORDS[name]}" for name in references]
-    head += ["MB"] + (["first s"] if is_memory else [])
+    is_resync = case in RESYNC_CASES
+    head += ["own MB" if is_resync else "MB"] + (["first s"] if is_memory else [])
     head += ["step ms"] if case.group == "reflink" else []
+    more = [column for column in MORE_COLUMNS if _is_judged(case, column[1])]
+    head += [column[0] for column in more]
     rows = []
     for tool, time in known.items():
         row = [tool, _seconds(time.of(case.statistic))]
         row += [] if is_memory else [f"{_seconds(time.low)} to {_seconds(time.high)}"]
         row += [_ratio(time, known[name], case.statistic) for name in references]
-        row += [_figure(runs, tool, "rss_bytes", 1e-6, 0)]
+        memory = "anonymous_bytes" if is_resync else "rss_bytes"
+        row += [_figure(runs, tool, memory, 1e-6, 0)]
         row += [_figure(runs, tool, "first_entry_seconds", 1, 2)] if is_memory else []
         row += [_figure(runs, tool, "step_seconds", 1e3, 1)] if case.group == "reflink" else []
+        row += [_figure(runs, tool, *column[1:]) for column in more]
         rows.append(row)
     return _table(head, rows)
 
@@ -147,6 +193,10 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]], left: Sequence[in
         for at, width in enumerate(widths)
     )
     return "\n".join([line(head), f"|{'|'.join(rules)}|", *map(line, rows)])
+
+
+def _is_judged(case: Case, metric: str) -> bool:
+    return any(target.case == case.name and target.metric == metric for target in TARGETS)
 
 
 def _figure(runs: Sequence[Run], tool: str, metric: str, factor: float, digits: int) -> str:

@@ -25,6 +25,8 @@ SLACK = {"ext4": 1.04, "xfs": 1.06, "btrfs": 1.12}
 TREE_FILES = 100_000
 TREE_BYTES = 2 * 10**9
 TREE_BYTES_MOST = int(2.8 * GIB)
+SMALL_TREE_FILES = 112_000
+SMALL_FILE_BYTES = 64 * 1024
 QUICK_TREE_FILES = 5_000
 QUICK_TREE_BYTES = 30 * 10**6
 QUICK_TREE_BYTES_MOST = 128 * MIB
@@ -183,8 +185,52 @@ def directories_in_one_directory(count: int) -> Source:
     return _empty_entries("directories", Contents(others=1 + count), build)
 
 
-def count_contents(root: Path) -> Contents:
+def small_tree(given: Path | None, *, quick: bool) -> Source:
+    """Choose a real tree without its larger files, whose data a second run does not look at."""
+    if given is not None:
+        parts: Sequence[Path] = (given,)
+    else:
+        candidates, files = _quick_candidates(), QUICK_TREE_FILES
+        if not quick:
+            candidates, files = _candidates(), SMALL_TREE_FILES
+        parts = _gather(candidates, files, 0, TREE_BYTES_MOST, SMALL_FILE_BYTES)
+    counted = (count_contents(part, SMALL_FILE_BYTES) for part in parts)
+    contents = sum(counted, Contents())
+
+    def build(path: Path) -> None:
+        path.mkdir()
+        for number, part in enumerate(parts):
+            _copy_small_files(part, path / f"{number:02d}-{part.name or 'root'}")
+
+    return Source("small-files", contents, build)
+
+
+def one_directory_of_files(count: int, size_bytes: int) -> Source:
+    """A directory of files of random bytes in the source's root, to be renamed."""
+
+    def build(path: Path) -> None:
+        (path / "directory").mkdir(parents=True)
+        for number in range(count):
+            _write_random(path / "directory" / f"file{number:05d}", size_bytes)
+
+    return Source("directory", _file_contents(count, size_bytes), build)
+
+
+def big_file_in_directory(size_bytes: int) -> Source:
+    """One file of random bytes in the source's root."""
+
+    def build(path: Path) -> None:
+        path.mkdir()
+        _write_random(path / "file", size_bytes)
+
+    return Source("big-file", _file_contents(1, size_bytes), build)
+
+
+def count_contents(root: Path, most_file_bytes: int | None = None) -> Contents:
     """Count a tree without leaving its filesystem.
+
+    Args:
+        most_file_bytes: larger files are left out.
 
     Raises:
         BenchError: the root cannot be read.
@@ -196,6 +242,8 @@ def count_contents(root: Path) -> Contents:
     files = others = data = disk = 0
     for status in _walk(os.fspath(root), device):
         if stat.S_ISREG(status.st_mode):
+            if most_file_bytes is not None and status.st_size > most_file_bytes:
+                continue
             files += 1
             data += status.st_size
             disk += -(-status.st_size // BLOCK_BYTES) * BLOCK_BYTES
@@ -239,9 +287,15 @@ def _children(directory: Path) -> list[Path]:
     return sorted(child for child in children if child.is_dir())
 
 
-def _gather(candidates: list[Path], files: int, data_bytes: int, most_bytes: int) -> list[Path]:
+def _gather(
+    candidates: list[Path],
+    files: int,
+    data_bytes: int,
+    most_bytes: int,
+    most_file_bytes: int | None = None,
+) -> list[Path]:
     """Take candidates in order until both bounds are met, again from the first if need be."""
-    counted = [(path, count_contents(path)) for path in candidates]
+    counted = [(path, count_contents(path, most_file_bytes)) for path in candidates]
     counted = [(path, contents) for path, contents in counted if contents.data_bytes <= most_bytes]
     if not any(contents.files for _, contents in counted):
         raise BenchError("this machine has no directories to make a tree of: give one with --tree")
@@ -261,6 +315,13 @@ def _gather(candidates: list[Path], files: int, data_bytes: int, most_bytes: int
 
 def _copy_part(part: Path, target: Path) -> None:
     command = ["cp", "-a", "-x", "--no-preserve=links", "--", str(part), str(target)]
+    result = subprocess.run(command, stderr=subprocess.PIPE, text=True)
+    if result.returncode != 0:
+        raise BenchError(f"cannot copy '{part}' into the source image: {result.stderr.strip()}")
+
+
+def _copy_small_files(part: Path, target: Path) -> None:
+    command = ["rsync", "-ax", f"--max-size={SMALL_FILE_BYTES}", f"{part}/", str(target)]
     result = subprocess.run(command, stderr=subprocess.PIPE, text=True)
     if result.returncode != 0:
         raise BenchError(f"cannot copy '{part}' into the source image: {result.stderr.strip()}")

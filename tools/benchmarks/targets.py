@@ -49,8 +49,10 @@ class Target:
         """Write a value in the unit of the metric."""
         if self.per is not None:
             return f"{value:.2f}"
-        if self.metric == "rss_bytes":
+        if self.metric in ("rss_bytes", "anonymous_bytes"):
             return f"{value / 1e6:.0f} MB"
+        if self.metric in ("row_bytes", "row_file_bytes"):
+            return f"{value:.0f} B"
         return f"{value * 1000:.1f} ms" if self.metric == "step_seconds" else f"{value:.2f} s"
 
 
@@ -59,6 +61,9 @@ WORDS = {
     "step_seconds": "copy step",
     "rss_bytes": "peak memory",
     "first_entry_seconds": "first entry",
+    "anonymous_bytes": "peak anonymous memory",
+    "row_bytes": "manifest a row",
+    "row_file_bytes": "its file a row",
 }
 
 TARGETS = (
@@ -76,6 +81,17 @@ TARGETS = (
     Target("memory-one-dir", "arsync", 1.0, metric="first_entry_seconds"),
     Target("memory-spread", "arsync", 1.0, metric="first_entry_seconds"),
     Target("memory-dirs", "arsync", 1.0, metric="first_entry_seconds"),
+    Target("noop-million", "arsync", 0.45, per="rsync -a"),
+    Target("noop-million", "arsync --trust-dst", 0.25, per="rsync -a"),
+    Target("noop-million", "arsync", 150e6, metric="anonymous_bytes"),
+    Target("noop-million", "arsync", 140, metric="row_bytes"),
+    Target("noop-million", "arsync", 220, metric="row_file_bytes"),
+    Target("noop", "arsync", 140, metric="row_bytes"),
+    Target("noop", "arsync", 220, metric="row_file_bytes"),
+    Target("changed", "arsync", 0.50, per="rsync -a"),
+    Target("renamed", "arsync --delete", 0.05, per="rsync -a --delete"),
+    Target("checksum", "arsync -c", 0.20, per="rsync -ac"),
+    Target("first", "arsync", 1.05, per="arsync --no-manifest"),
 )
 
 

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from .errors import BenchError
@@ -26,12 +27,14 @@ class Tool:
         program: key of the program, see `Programs`.
         options: its arguments before source and destination.
         slash: the source directory is named with a trailing slash, as rsync wants it.
+        needs: what its --help must know; a program that does not is left out.
     """
 
     name: str
     program: str
     options: tuple[str, ...] = ()
     slash: bool = False
+    needs: str = ""
 
     def shown(self) -> list[str]:
         """Return the command as it is kept in the raw runs, free of this machine's paths."""
@@ -49,6 +52,16 @@ ARSYNC = Tool("arsync", "arsync", ("-a",), slash=True)
 ARSYNC_ONE = Tool("arsync, 1 lane", "arsync", ("-a", "--cpu-count", "1"), slash=True)
 ARSYNC_TWO = Tool("arsync, 2 lanes", "arsync", ("-a", "--cpu-count", "2"), slash=True)
 ARSYNC_JSON = Tool("arsync --json", "arsync", ("-a", "--json"), slash=True)
+ARSYNC_TRUST = Tool(
+    "arsync --trust-dst", "arsync", ("-a", "--trust-dst"), slash=True, needs="--trust-dst"
+)
+ARSYNC_NO_MANIFEST = Tool("arsync --no-manifest", "arsync", ("-a", "--no-manifest"), slash=True)
+RSYNC_DELETE = Tool("rsync -a --delete", "rsync", ("-a", "--delete"), slash=True)
+ARSYNC_DELETE = Tool("arsync --delete", "arsync", ("-a", "--delete"), slash=True)
+RSYNC_INPLACE = Tool("rsync --inplace", "rsync", ("-a", "--inplace"), slash=True)
+ARSYNC_INPLACE = Tool("arsync --inplace", "arsync", ("-a", "--inplace"), slash=True)
+RSYNC_CHECKSUM = Tool("rsync -ac", "rsync", ("-ac",), slash=True)
+ARSYNC_CHECKSUM = Tool("arsync -c", "arsync", ("-ac",), slash=True)
 
 
 @dataclass(frozen=True)
@@ -59,8 +72,9 @@ class Programs:
     timed: Path
 
     def has(self, tool: Tool) -> bool:
-        """Tell whether the tool's program was found."""
-        return tool.program in self.commands
+        """Tell whether the tool's program was found, and knows what the tool needs."""
+        command = self.commands.get(tool.program)
+        return command is not None and (not tool.needs or tool.needs in _help_of(tuple(command)))
 
     def command(self, tool: Tool, src: Path, dst: Path) -> list[str]:
         """Return the full command line of one run."""
@@ -102,6 +116,11 @@ def _find_arsync(given: str | None) -> Sequence[str]:
     if not command or shutil.which(command[0]) is None:
         raise BenchError(f"there is no program '{given}' to take as arsync")
     return command
+
+
+@cache
+def _help_of(command: Sequence[str]) -> str:
+    return subprocess.run([*command, "--help"], capture_output=True, text=True).stdout
 
 
 def _require(program: str) -> str:

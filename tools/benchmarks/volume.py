@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from .errors import BenchError
-from .machine import MIB, TMPFS
+from .machine import MIB
 
 WORK_PREFIX = "arsync-bench-"
 SECTOR_BYTES = 512
@@ -99,9 +99,10 @@ class Volume:
         self._warm_image()
         self.mount()
 
-    def mount(self, *, read_only: bool = False) -> None:
-        """Mount the volume; read-only keeps access times from being written during a run."""
-        options = MOUNT_OPTIONS[self.filesystem] + (",ro" if read_only else "")
+    def mount(self, *, read_only: bool = False, access_times: bool = True) -> None:
+        """Mount the volume; access times would be written during a run, so a source has none."""
+        options = MOUNT_OPTIONS[self.filesystem]
+        options += (",ro" if read_only else "") + ("" if access_times else ",noatime")
         run_command("mount", "-o", options, self._device, str(self.mount_point))
 
     def unmount(self) -> None:
@@ -127,13 +128,13 @@ class Volume:
 
 
 @contextlib.contextmanager
-def work_directory() -> Iterator[Path]:
-    """Yield a directory on tmpfs for images, mounts and results, and remove it at the end.
+def work_directory(place: Path) -> Iterator[Path]:
+    """Yield a directory for images, mounts and results, and remove it at the end.
 
     What a killed benchmark left behind is cleaned up first.
     """
-    _remove_leftovers()
-    work = TMPFS / f"{WORK_PREFIX}{os.getpid()}"
+    _remove_leftovers(place)
+    work = place / f"{WORK_PREFIX}{os.getpid()}"
     work.mkdir(mode=0o700)
     try:
         yield work
@@ -193,8 +194,8 @@ def _next_data(fd: int, offset: int, size: int) -> int:
         raise
 
 
-def _remove_leftovers() -> None:
-    for work in TMPFS.glob(f"{WORK_PREFIX}*"):
+def _remove_leftovers(place: Path) -> None:
+    for work in place.glob(f"{WORK_PREFIX}*"):
         pid = work.name.removeprefix(WORK_PREFIX)
         if pid.isdigit() and not Path("/proc", pid).exists():
             _remove_work(work)
