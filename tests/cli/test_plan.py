@@ -6,11 +6,17 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
+from threading import Event, Thread
 
 import pytest
 
 from arsync.cli.completion import SHELLS
 from arsync.cli.run import load_command, run
+from arsync.model import Op
+from arsync.planfile.differences import is_current
+from arsync.planfile.header import within
+from arsync.planfile.lines import read_plan
+from arsync.uring.faults import paused_at
 from tests.kit import File, Symlink, Tree, assert_same, make, read
 from tests.kit.programs import Outcome, run_arsync
 
@@ -289,6 +295,33 @@ def test_damage_and_a_later_format_are_exit_42(place: Path) -> None:
     outcome = apply(path)
     assert outcome.code == 42
     assert b"has format 7" in outcome.stderr
+    assert (place / "dst/a").read_bytes() == b"old one"
+
+
+def test_who_waits_sees_how_far_the_comparison_is(place: Path) -> None:
+    """The plan that is made again tells its progress, as a run does."""
+    found = read_plan(str(plan(place, "-a")))
+    heard = Event()
+    with within(bytes(place)), paused_at(Op.READ_DIR) as pause:
+        thread = Thread(target=is_current, args=(found, lambda _moment: heard.set()))
+        thread.start()
+        try:
+            pause.wait()
+            assert heard.wait(10)
+        finally:
+            pause.resume()
+            thread.join()
+
+
+def test_a_tree_that_keeps_changing_is_said_to(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the second look finds what the plan says, nothing is done either."""
+    path = plan(place, "-a")
+    monkeypatch.setattr("arsync.planfile.differences.is_current", lambda *_: False)
+    outcome = apply(path)
+    assert outcome.code == 23
+    assert b"nothing is done: something is changing" in outcome.stderr
     assert (place / "dst/a").read_bytes() == b"old one"
 
 
