@@ -40,9 +40,14 @@ from arsync.model import PageFlag, Report
 from arsync.options import EngineOptions, ManifestPolicy, SyncOptions
 from arsync.plan import Phase, Unit
 from arsync.recorder import Known, Recorder
+from arsync.renames import Renames
+from arsync.scan import Named, Whole
+from arsync.sources import Sources
 from arsync.uring import Batch
 from arsync.uring import Identity as UserIdentity
+from arsync.uring.moves import Moving
 from arsync.uring.recording import Keeping, Kept, child_keys, place, recall, refresh, settle
+from arsync.uring.rules import Rules
 from arsync.uring.scanner import Root, Scanner
 
 __all__ = ["Checkpoint", "RunManifest", "manifest_directories", "open_manifest"]
@@ -177,11 +182,12 @@ class RunManifest:
         """Return the directory of the store."""
         return self._found.store
 
-    def checkpoint(self, scanner: Scanner, granule_ns: int) -> Checkpoint | None:
+    def checkpoint(self, scanner: Scanner, granule_ns: int, sources: Sources) -> Checkpoint | None:
         """Return what stands between the walk of one source and the manifest.
 
         Args:
             granule_ns: how long two changes may have the same ctime, 0: never.
+            sources: of the run.
         Returns: None in a dry run for a source that no run has seen.
         """
         if self._known is None:
@@ -198,7 +204,26 @@ class RunManifest:
         if self._is_trusted:
             scanner.trust_destination()
         accepted = self._options.manifest.accept_source
-        return Checkpoint(self._known, scanner, keeping, start, accepted)
+        renames = self._look_for_renames(scanner, tree, start, sources)
+        return Checkpoint(self._known, scanner, keeping, start, accepted, renames)
+
+    def _look_for_renames(
+        self, scanner: Scanner, tree: int, start: int, sources: Sources
+    ) -> Renames | None:
+        """Return what finds them, where anything is recorded and moving is as good as copying."""
+        update = self._options.update
+        by_time = self._options.preserve.times and not (update.checksum or update.ignore_times)
+        if not (self._options.manifest.detect_renames and by_time):
+            return None
+        is_read = self._options.write.dry_run
+        snapshot = self._reader.snapshot() if is_read else self._store.snapshot()
+        if not snapshot.has_pages(tree):
+            snapshot.close()
+            return None
+        moving = _moving(self._options, sources)
+        renames = Renames(snapshot, scanner, tree, start, moving)
+        self._stack.callback(renames.close)
+        return renames
 
     def _tree_of(self, source: Identity) -> int | None:
         def same(recorded: Any) -> bool:
@@ -236,6 +261,23 @@ class RunManifest:
         }
 
 
+def _moving(options: SyncOptions, sources: Sources) -> Moving:
+    """Say when an old name may go: where its deletion is in force, and nothing is to be kept."""
+    paths = sources.transfer.paths or frozenset()
+    whole = all(isinstance(start, Whole | Named) for start in sources.transfer.starts)
+    return Moving(
+        deletes=options.delete.when == "after"
+        and len(sources.transfers) == 1
+        and whole
+        and options.files_from is None
+        and options.preserve.recursive
+        and not options.write.backup,
+        below=sorted(paths),
+        backs_up=options.write.backup,
+        in_place=options.write.inplace,
+    )
+
+
 def _digest(options: SyncOptions, identity: UserIdentity) -> int:
     """Return a digest of all that decides whether two entries are equal.
 
@@ -256,17 +298,20 @@ class Checkpoint:
         keeping: how rows are recorded, and of which source.
         start: id of the destination's directory.
         accepted: entries of whose sources no recorded content is expected.
+        renames: finds what has moved; None to look for nothing.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 (one argument a thing that it stands between)
         self,
         known: Known,
         scanner: Scanner,
         keeping: Keeping,
         start: int = ROOT,
         accepted: Sequence[bytes] = (),
+        renames: Renames | None = None,
     ) -> None:
         self._accepted = accepted
+        self._renames = renames
         self._known = known
         self._scanner = scanner
         self._keeping = keeping
@@ -317,6 +362,14 @@ class Checkpoint:
         recall(self._scanner, batch, src, dst, self._keeping)
         for path in self._accepted:
             batch.forget(path)
+
+    def find_moves(self, batch: Batch, rules: Rules) -> None:
+        """Find what a compared batch has that the destination has under another name.
+
+        Raises: ManifestCorruptError, OutOfMemoryError.
+        """
+        if self._renames:
+            self._renames.find(batch, rules)
 
     def _expect(self, directory: int, *, is_last: bool) -> None:
         """Count a page of a directory of many."""

@@ -59,6 +59,7 @@ _UPDATE_LETTERS: Final = {
     Kind.DIR: ".",
     Kind.DELETE: "*",
     Kind.CHECK: ".",
+    Kind.MOVE: "m",
 }
 
 _COLUMNS: Final = (
@@ -76,6 +77,9 @@ _COLUMNS: Final = (
 
 _OTHERWISE: Final = (Kind.NONE, Kind.REMOVE)
 """What has lines of its own: --info=skip, --info=remove."""
+
+_ARROWS: Final = {int(Kind.LINK): " => ", int(Kind.MOVE): " <- "}
+"""What stands between a name and the other one; of a symlink, its target."""
 
 _MADE: Final = (Kind.DATA, Kind.SYMLINK, Kind.SPECIAL, Kind.LINK)
 
@@ -264,8 +268,7 @@ class LineFormat:
         def link(change: Change, _: bytes) -> str:
             if not change.link or change.kind == Kind.DELETE:
                 return nothing
-            arrow = " => " if change.kind == Kind.LINK else " -> "
-            return arrow + pad(
+            return _ARROWS.get(change.kind, " -> ") + pad(
                 escape_name(change.link, eight_bit=self._eight_bit), len(change.link)
             )
 
@@ -295,7 +298,7 @@ def _itemize(kind: int, file_type: int, why: int, keep: int) -> str:
     columns = "".join(letter if bits & bit else "." for bit, letter in _COLUMNS)
     if not keep & Keep.TIMES:
         columns = columns.replace("t", "T")
-    if columns == "." * 9 and update != ">":
+    if columns == "." * 9 and update not in ">m":
         columns = " " * 9
     return head + columns
 

@@ -52,6 +52,7 @@ class Kind(enum.IntEnum):
     NONE = 8
     DELETE = 9
     REMOVE = 10
+    MOVE = 11
 
 
 class Why(enum.IntFlag):
@@ -80,6 +81,7 @@ class Why(enum.IntFlag):
     LARGE = 1048576
     SMALL = 2097152
     COPIED = 4194304
+    MOVED = 8388608
 
 
 class Keep(enum.IntFlag):
@@ -228,7 +230,8 @@ class Change(NamedTuple):
             Kind.DELETE it is below the destination's, and all that follows is of that entry.
         kind, why, state, method, flags: numbers of the enumerations above.
         mode: st_mode of the source, type bits included.
-        link: target of a symlink; for Kind.LINK the first name's path below the root; else empty.
+        link: target of a symlink; for Kind.LINK the first name's path below the root, for Kind.MOVE
+            the old one; else empty.
         size: of the source's file, or a symlink's length.
         done_bytes: of content written or shared; 0 until State.DONE.
         hash: XXH3-128 in canonical byte order; empty unless ChangeFlag.HASHED.
@@ -359,6 +362,7 @@ class Counts:
     plan_metas: int = 0
     plan_checks: int = 0
     plan_check_bytes: int = 0
+    plan_moves: int = 0
     new_files: int = 0
     new_dirs: int = 0
     new_symlinks: int = 0
@@ -375,6 +379,7 @@ class Counts:
     done_specials: int = 0
     done_links: int = 0
     done_metas: int = 0
+    done_moves: int = 0
     checked_files: int = 0
     checked_bytes: int = 0
     deleted_files: int = 0
@@ -518,6 +523,11 @@ class Report:
     def copied_bytes(self) -> int:
         """Count the bytes of their content; of files copied, holes left out."""
         return self.counts.plan_bytes if self.dry_run else self.counts.done_bytes
+
+    @property
+    def renames(self) -> int:
+        """Count what was renamed at the destination, or would be in a dry run."""
+        return self.counts.plan_moves if self.dry_run else self.counts.done_moves
 
     @property
     def bytes_per_s(self) -> float:

@@ -282,6 +282,7 @@ class ManifestPolicy:
         rehash: no recorded hash counts.
         accept_source: paths below DST whose sources may have lost the content that is recorded.
         trust_dst: a directory whose source is as recorded is not looked at in DST.
+        detect_renames: what SRC has under a new name is renamed in DST, not copied and deleted.
     """
 
     manifest: bool = True
@@ -291,6 +292,7 @@ class ManifestPolicy:
     rehash: bool = False
     accept_source: tuple[bytes, ...] = ()
     trust_dst: bool = False
+    detect_renames: bool = True
 
     def __post_init__(self) -> None:
         """Check what only the whole can show.

@@ -174,13 +174,21 @@ def _others(report: Report, level: int) -> str:
     counts = report.counts
     if report.dry_run:
         specials = counts.new_devices + counts.new_specials
-        numbers = [counts.new_dirs, counts.new_symlinks, specials, 0, counts.plan_metas]
+        numbers = [
+            counts.new_dirs,
+            counts.new_symlinks,
+            specials,
+            0,
+            counts.plan_moves,
+            counts.plan_metas,
+        ]
     else:
         numbers = [
             counts.done_dirs,
             counts.done_symlinks,
             counts.done_specials,
             counts.done_links,
+            counts.done_moves,
             counts.done_metas,
         ]
     nouns = (
@@ -188,6 +196,7 @@ def _others(report: Report, level: int) -> str:
         ("symlink", "symlinks"),
         ("special file", "special files"),
         ("hard link", "hard links"),
+        ("rename", "renames"),
         ("change of attributes", "changes of attributes"),
     )
     parts = [
@@ -345,12 +354,18 @@ def stats_table(report: Report, level: int = 1) -> str:
         f"Total transferred file size: {human(whole, level)} bytes",
         f"Literal data: {human(literal, level)} bytes",
         f"Matched data: {human(shared, level)} bytes",
+        *_renamed_lines(report, level),
         *_compared_lines(report, level),
         *(f"Time of {escaped(name)}: {took:.3f} seconds" for name, took in report.phases),
         f"Total bytes sent: {human(read, level)}",
         "Total bytes received: 0",
     ]
     return "".join(f"{line}\n" for line in lines)
+
+
+def _renamed_lines(report: Report, level: int) -> list[str]:
+    moves = report.renames
+    return [f"Number of renamed files: {grouped(moves, level)}"] if moves else []
 
 
 def _compared_lines(report: Report, level: int) -> list[str]:

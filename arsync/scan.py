@@ -144,6 +144,9 @@ class Memory(Protocol):
     def recall(self, batch: Batch) -> None:
         """Tell a scanned batch what is recorded of it, before it is compared."""
 
+    def find_moves(self, batch: Batch, rules: Rules) -> None:
+        """Find what a compared batch has that the destination has under another name."""
+
 
 class Walk:
     """Scan and compare everything below two roots, several directories at a time.
@@ -298,6 +301,8 @@ class Walk:
         if self._memory:
             self._memory.recall(batch)
         diff(batch, self._rules)
+        if self._memory:
+            self._memory.find_moves(batch, self._rules)
         parents = [one.parent.batch for one in tasks if isinstance(one, _Children | _Rest | _End)]
         held: list[Held | None] = []
         if self._pruner:

@@ -426,6 +426,7 @@ MANIFEST: Final = (
         value=Value.REQUIRED,
         metavar="PATH",
     ),
+    flag("detect-renames", "", Topic.MANIFEST, "rename in DST what SRC has renamed; the default"),
 )
 
 ENGINE: Final = (

@@ -30,6 +30,7 @@ from arsync.manifest.environment import (
 )
 from arsync.manifest.format import Place, damage
 from arsync.manifest.records import PAGE_KEY, ROOT
+from arsync.manifest.snapshot import Snapshot
 from arsync.manifest.walk import skim, walk_shared
 
 __all__ = ["Reader"]
@@ -80,6 +81,10 @@ class Reader(Contents):
         if version is None:
             raise damage("the version of its format is missing")
         check_version(version)
+
+    def snapshot(self) -> Snapshot:
+        """Return what is recorded at this moment, for any thread to ask; the caller closes it."""
+        return Snapshot(self._path, self._env, self._databases)
 
     def __enter__(self) -> Reader:
         return self

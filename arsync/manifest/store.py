@@ -39,6 +39,7 @@ from arsync.manifest.records import (
     TREE_KEY,
     seal,
 )
+from arsync.manifest.snapshot import Snapshot
 from arsync.manifest.walk import walk
 
 __all__ = ["Group", "Store", "Tree"]
@@ -104,6 +105,7 @@ class Store(Contents):
     ) -> None:
         super().__init__(directory)
         self._map_bytes = map_bytes
+        self._snapshot: Snapshot | None = None
         with told(directory):
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._lock_fd, self.was_clean = lock.hold(directory / "lock", subject)
@@ -124,11 +126,23 @@ class Store(Contents):
         """Close it; a second call does nothing."""
         if self._lock_fd < 0:
             return
+        self._end_snapshot()
         self._env.close()
         if clean:
             health.extend(self._path / "data.mdb")
         lock.release(self._lock_fd, clean=clean)
         self._lock_fd = -1
+
+    def snapshot(self) -> Snapshot:
+        """Return what is recorded at this moment; it ends when the map has to grow."""
+        self._end_snapshot()
+        self._snapshot = Snapshot(self._path, self._env, self._databases)
+        return self._snapshot
+
+    def _end_snapshot(self) -> None:
+        if self._snapshot:
+            self._snapshot.close()
+            self._snapshot = None
 
     def _open(self, is_trusted: bool) -> None:
         data = self._path / "data.mdb"
@@ -308,6 +322,7 @@ class Store(Contents):
                 with told(self._path), self._env.begin(write=True) as txn:
                     return work(txn)
             except MapFull:
+                self._end_snapshot()  # no transaction may be open while the map moves
                 self._map_bytes = 2 * int(self._env.info()["map_size"])
                 with told(self._path):
                     self._env.set_mapsize(self._map_bytes)

@@ -22,7 +22,17 @@ from arsync.uring.scanner import Scanner
 if TYPE_CHECKING:
     from arsync.uring._native import CData
 
-__all__ = ["Keeping", "Kept", "child_keys", "place", "recall", "refresh", "settle"]
+__all__ = [
+    "Chain",
+    "Keeping",
+    "Kept",
+    "child_keys",
+    "make_chains",
+    "place",
+    "recall",
+    "refresh",
+    "settle",
+]
 
 _KEPT: Final = Struct("<QIIIIIIII")
 _CHUNKED: Final = Struct("<II")
@@ -125,7 +135,7 @@ def recall(
         keeping: of the run; what converged under another equality is compared.
     Raises: ManifestCorruptError for a damaged record; OutOfMemoryError.
     """
-    chains, _alive = _chains(src, dst, keeping.tree)
+    chains, _alive = make_chains(src, dst, keeping.tree)
     equality = 0 if keeping.compares_all else keeping.equality
     _check(lib.ar_recall(scanner.raw, batch.raw, chains, equality))
 
@@ -156,13 +166,13 @@ def refresh(
     Raises: ManifestCorruptError for a damaged record; OutOfMemoryError.
     """
     out = Batch()
-    chains, _alive = _chains(src, dst, keeping.tree)
+    chains, _alive = make_chains(src, dst, keeping.tree)
     kept = ffi.new("struct ar_kept[]", 2 * batch.pair_count)
     count = _check(lib.ar_refresh(scanner.raw, batch.raw, chains, keeping.as_c(), out.raw, kept))
     return _kept(kept, count, out)
 
 
-def _chains(src: Sequence[Chain], dst: Sequence[Chain], tree: int) -> tuple[CData, list[CData]]:
+def make_chains(src: Sequence[Chain], dst: Sequence[Chain], tree: int) -> tuple[CData, list[CData]]:
     """Return the C structs of both sides, and what has to live as long as they do."""
     chains = ffi.new("struct ar_chains[2]")
     alive = []

@@ -43,6 +43,7 @@ ORDER = (
     "settings",
     "plan",
     "recorder",
+    "renames",
     "checkpoint",
     # L3
     "execute",

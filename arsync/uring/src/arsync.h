@@ -95,6 +95,7 @@ struct ar_page {		/* rows follow, then the arena of names, then the path */
 #define AR_CHANGE_NONE 8	/* left alone: NEW by --existing, NEWER, EXISTS, LARGE, SMALL */
 #define AR_CHANGE_DELETE 9	/* dst_row alone: the source has nothing of this name */
 #define AR_CHANGE_REMOVE 10	/* a name in the source: the destination has what it stands for */
+#define AR_CHANGE_MOVE 11	/* regular file: it is under another name here; aux: that path */
 
 #define AR_WHY_NEW 1		/* nothing of this name at the destination */
 #define AR_WHY_TYPE 2		/* something of another type is */
@@ -119,6 +120,7 @@ struct ar_page {		/* rows follow, then the arena of names, then the path */
 #define AR_WHY_LARGE 1048576	/* NONE: --max-size */
 #define AR_WHY_SMALL 2097152	/* NONE: --min-size */
 #define AR_WHY_COPIED 4194304	/* REMOVE: by this run or one before */
+#define AR_WHY_MOVED 8388608	/* MOVE: the source had the inode under another name */
 
 #define AR_STATE_PLANNED 0
 #define AR_STATE_LATER 1	/* a hard link: waits until all first names are there */
@@ -151,7 +153,7 @@ struct ar_change {
 	uint8_t state;		/* AR_STATE_* */
 	uint8_t method;		/* AR_METHOD_*: what moved the content */
 	uint8_t flags;		/* AR_CHANGE_HASHED, ... */
-	uint32_t aux;		/* LINK: offset of the first name's path in batch->aux */
+	uint32_t aux;		/* LINK, MOVE: offset of the other name's path in batch->aux */
 	uint32_t aux_len;
 	uint64_t bytes;		/* of content written or shared */
 	uint8_t hash[16];	/* XXH3-128, canonical byte order */
@@ -211,7 +213,8 @@ struct ar_known {		/* what a scan cannot see of a row */
 struct ar_memory {		/* what the manifest knows of a source row, on both sides */
 	struct ar_known known[2];
 	uint8_t state[2];	/* AR_MEMORY_*, 0: nothing */
-	uint8_t reserved[6];
+	uint8_t is_same_file;	/* the source had this inode under this name, whatever is in it */
+	uint8_t reserved[5];
 };
 
 struct ar_chunks {		/* the hashes of a file's chunks */
@@ -269,6 +272,7 @@ struct ar_tally {		/* counters; each has one writing thread */
 	uint64_t plan_metas;	/* names of which only attributes change */
 	uint64_t plan_checks;	/* regular files whose content is to be compared */
 	uint64_t plan_check_bytes;
+	uint64_t plan_moves;	/* files that are under another name at the destination */
 	uint64_t new_files;	/* of what is planned: not at the destination yet */
 	uint64_t new_dirs;
 	uint64_t new_symlinks;
@@ -285,6 +289,7 @@ struct ar_tally {		/* counters; each has one writing thread */
 	uint64_t done_specials;	/* devices too */
 	uint64_t done_links;
 	uint64_t done_metas;
+	uint64_t done_moves;
 	uint64_t checked_files;	/* compared, whatever came out */
 	uint64_t checked_bytes;	/* of them, each once, as they pass */
 	uint64_t deleted_files;
@@ -813,6 +818,50 @@ int ar_settle(ar_scan *scan, const struct ar_batch *batch, const struct ar_keepi
  */
 int ar_refresh(ar_scan *scan, const struct ar_batch *batch, const struct ar_chains *sides,
 	       const struct ar_keeping *keeping, struct ar_batch *out, struct ar_kept *kept);
+
+/* ------------------------------------------------------------------ moves */
+
+typedef struct ar_past ar_past;		/* where each inode of a source was when it was recorded */
+typedef struct ar_moves ar_moves;	/* names of a batch that may be files of the past */
+
+/* fd: of an unlinked file that the caller keeps open */
+int ar_past_open(int fd, ar_past **out);
+/* pages of the source; -EBADMSG: a record is damaged */
+int ar_past_add_pages(ar_past *past, struct ar_recorded *records, uint32_t count);
+int ar_past_add_directory(ar_past *past, uint64_t id, uint64_t above, const char *name,
+			  uint32_t name_len);
+/* all is added; from now on any thread may look */
+int ar_past_seal(ar_past *past);
+void ar_past_close(ar_past *past);
+
+struct ar_wanted {		/* of which directory what is recorded is wanted */
+	uint64_t directory;
+	const char *first;	/* names, from one to the other */
+	const char *last;
+	uint32_t first_len, last_len;
+};
+
+#define AR_MOVING_DELETES 1	/* what the source does not have is deleted */
+#define AR_MOVING_BACKS_UP 2	/* what is replaced is kept */
+#define AR_MOVING_IN_PLACE 4	/* what is replaced is written into */
+
+struct ar_moving {		/* when an old name may go */
+	uint32_t flags;		/* AR_MOVING_* */
+	uint32_t starts_len;
+	const char *starts;	/* NUL-separated paths below which it deletes; (none) everything */
+};
+
+/* changes of a compared batch that are worth a look */
+uint32_t ar_moves_possible(const struct ar_batch *batch);
+/* root: id of the directory that the scan's roots are */
+int ar_moves_look(ar_scan *scan, const ar_past *past, struct ar_batch *batch, uint64_t root,
+		  ar_moves **out);
+/* by their ids; what first and last are stays until ar_moves_free */
+uint32_t ar_moves_wanted(const ar_moves *moves, const struct ar_wanted **out);
+/* makes AR_CHANGE_MOVE of what can be moved; sides: what is recorded of each wanted one */
+int ar_moves_mark(ar_moves *moves, const struct ar_chains *sides, const struct ar_rules *rules,
+		  const struct ar_moving *how);
+void ar_moves_free(ar_moves *moves);
 
 /* ------------------------------------------------------------------- probe */
 

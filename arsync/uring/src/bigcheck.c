@@ -133,6 +133,12 @@ int ar_big_check_close(struct ar_lane *lane, struct ar_big *big, int *op)
 		return decide(lane, big, NULL);
 	decide(lane, big, hash);
 	ar_big_keep_chunks(lane, big);
+	if (big->change->kind == AR_CHANGE_MOVE && !ar_is_dry_run(lane)) {
+		int copy = ar_move_run(lane, &big->folder, big->change, op);
+
+		big->change->state = copy ? AR_STATE_PLANNED : AR_STATE_DONE;
+		return copy;
+	}
 	if (big->change->why && !ar_is_dry_run(lane))
 		ar_change_run(lane, &big->folder, big->change);
 	return 0;

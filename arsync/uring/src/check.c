@@ -67,11 +67,21 @@ void ar_check_decide(struct ar_lane *lane, const struct ar_pair *pair, struct ar
 	lane->tally.checked_files++;
 	change->state = AR_STATE_PLANNED;
 	if (!hash) {
+		if (ar_is_move(change))
+			ar_move_drop(lane, change);
+		else
+			change->why |= AR_WHY_CONTENT | AR_WHY_CHECKSUM;
 		change->kind = AR_CHANGE_DATA;
-		change->why |= AR_WHY_CONTENT | AR_WHY_CHECKSUM;
 		lane->tally.plan_files++;
 		lane->tally.plan_bytes +=
 			ar_rows(ar_src_page(lane->batch, pair))[change->src_row].size;
+		return;
+	}
+	if (ar_is_move(change)) {
+		change->kind = AR_CHANGE_MOVE;
+		change->flags |= AR_CHANGE_HASHED;
+		memcpy(change->hash, hash, AR_HASH_BYTES);
+		lane->tally.plan_moves++;
 		return;
 	}
 	if (ar_is_dry_run(lane) && (change->flags & AR_CHANGE_LEADER))

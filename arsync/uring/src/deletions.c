@@ -9,6 +9,8 @@
  * the directories, which are empty by then.  Where extras are moved, a directory of
  * which nothing stays goes whole: first all that is moved, then what went with it.
  */
+#include <limits.h>
+
 #include "later.h"
 
 struct extras_record {
@@ -86,6 +88,22 @@ static bool is_kept(const struct ar_later *later, const struct ar_page *page,
 	       ar_inodes_has(later->inodes, ar_inode_of(page->dev, row));
 }
 
+/* it is renamed, and so it is no extra */
+static bool is_moved(const struct ar_later *later, const struct ar_page *page,
+		     const struct ar_row *row)
+{
+	char path[PATH_MAX];
+	const size_t dir = page->path_len + !!page->path_len, len = dir + row->name_len;
+
+	if (row->type != DT_REG || len > sizeof(path))
+		return false;
+	memcpy(path, ar_page_str(page, page->path_off), page->path_len);
+	if (page->path_len)
+		path[page->path_len] = '/';
+	memcpy(path + dir, ar_row_name(page, row), row->name_len);
+	return ar_root_has_claim(later->dst_root, path, len);
+}
+
 static void count_row(struct ar_tally *sum, const struct ar_row *row)
 {
 	switch (row->type) {
@@ -115,7 +133,7 @@ static int settle_page(struct ar_later *later, const struct ar_page *page, bool 
 
 		if (has_trouble(row) || is_kept(later, page, row))
 			kept = true;
-		else
+		else if (!is_moved(later, page, row))
 			count_row(sum, row);
 		kept |= backups_stay && row->type != DT_DIR;
 	}
@@ -201,7 +219,7 @@ static int add_changes(struct ar_later *later, const struct ar_page *page, uint3
 	for (uint32_t i = 0; i < page->row_count && !err; i++) {
 		const struct ar_row *row = &ar_rows(page)[i];
 
-		if (!is_asked_for(later, row) || has_trouble(row))
+		if (!is_asked_for(later, row) || has_trouble(row) || is_moved(later, page, row))
 			continue;
 		if (is_kept(later, page, row))
 			err = ar_batch_add_problem(out, pair, i, AR_PROBLEM_KEPT, 1, AR_OP_NONE,

@@ -103,8 +103,8 @@ static bool same_mtime(const struct ar_rules *rules, const struct ar_row *a,
 	return !compare_mtimes(rules, a, b);
 }
 
-static uint32_t attribute_why(const struct ar_rules *rules, const struct ar_row *src,
-			      const struct ar_row *dst)
+uint32_t ar_attribute_why(const struct ar_rules *rules, const struct ar_row *src,
+			  const struct ar_row *dst)
 {
 	struct ar_want want;
 	uint32_t why = 0;
@@ -182,7 +182,7 @@ static uint32_t row_why(const struct diff *d, const struct ar_row *src, const st
 		return AR_WHY_NEW | made;
 	if (!ar_same_kind(src->type, dst->type))
 		return AR_WHY_TYPE | made;
-	return content_why(d, src, dst) | attribute_why(d->rules, src, dst);
+	return content_why(d, src, dst) | ar_attribute_why(d->rules, src, dst);
 }
 
 static const struct ar_memory *memory_of(const struct diff *d, uint32_t src_row)
@@ -468,7 +468,7 @@ static uint32_t self_why(const struct diff *d, const struct ar_pair *pair)
 		return AR_WHY_NEW;
 	if (!d->dst)	/* of a root that a dry run does not make, this has been said before */
 		return is_root ? 0 : AR_WHY_NEW;
-	return attribute_why(d->rules, &d->src->self, &d->dst->self);
+	return ar_attribute_why(d->rules, &d->src->self, &d->dst->self);
 }
 
 /* what the scan could not look at has its problem already */

@@ -287,7 +287,9 @@ int ar_folder_open(struct ar_lane *lane, struct folder *folder, int *op)
 	folder->staged = folder->issued = false;
 	if (has_work_of_its_own(lane, pair) || (extended && ar_makes_dir(pair)))
 		err = open_source(lane, folder, op);
-	if (!err && ar_makes_dir(pair)) {
+	if (!err && pair->flags & AR_PAIR_NEW && ar_is_dry_run(lane)) {
+		folder->dst_fd = -1;	/* only sources are looked at */
+	} else if (!err && ar_makes_dir(pair)) {
 		err = make_directory(lane, folder, op);
 	} else if (!err) {
 		struct dst_path p = path_of_pair(lane->batch, pair);

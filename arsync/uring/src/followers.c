@@ -83,6 +83,26 @@ static void take_out(const struct name *name)
 	name->change->state = AR_STATE_LATER;
 }
 
+/* a further name is linked to the first one, wherever the file was before */
+static void undo_move(const struct name *name)
+{
+	struct ar_tally *tally = &name->batch->tally;
+	struct ar_change *change = name->change;
+
+	if (!change || !ar_is_move(change))
+		return;
+	if (change->kind == AR_CHANGE_MOVE) {
+		tally->plan_moves--;
+	} else {
+		tally->plan_checks--;
+		tally->plan_check_bytes -= name->src->size;
+	}
+	tally->plan_files++;
+	tally->plan_bytes += name->src->size;
+	tally->new_files += change->dst_row == AR_NONE;
+	ar_move_undo(name->batch, change);
+}
+
 static int spool_follower(struct ar_later *later, const struct ar_leader *leader,
 			  struct name *name)
 {
@@ -119,8 +139,10 @@ static int spool_follower(struct ar_later *later, const struct ar_leader *leader
 
 static int follow(struct ar_later *later, const struct ar_leader *leader, struct name *name)
 {
-	uint64_t dst = dst_inode_id(name);
+	uint64_t dst;
 
+	undo_move(name);
+	dst = dst_inode_id(name);
 	if (dst && dst == leader->dst) {	/* linked already */
 		if (name->change && (leader->path & AR_LEADER_META)) {
 			take_out(name);

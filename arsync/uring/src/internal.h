@@ -51,7 +51,16 @@ struct ar_root {
 	uint64_t ino;
 	struct ar_successors *successors;	/* of first names, see successor.h */
 	struct ar_inodes *kept;	/* by first names, see check.c; NULL until needed */
+	struct ar_inodes *claims;	/* old names of what is moved; NULL until needed */
+	pthread_mutex_t claims_lock;
 };
+
+/* 1: the entry at the path is moved by who asks, 0: another one was first; -ENOMEM */
+int ar_root_claim(ar_root *root, const char *path, size_t len);
+/* it is not moved after all */
+void ar_root_release(ar_root *root, const char *path, size_t len);
+bool ar_root_has_claim(ar_root *root, const char *path, size_t len);
+
 
 /*
  * A path inside a root is a string of length len without a leading slash.  A
@@ -214,6 +223,41 @@ uint32_t ar_page_find(const struct ar_page *page, const char *name, size_t len);
  * scan sees of such a name is then the one that it shall have.
  */
 extern pthread_mutex_t ar_mode_lock;
+
+/* in which attributes, that the rules keep, two rows differ: AR_WHY_* */
+uint32_t ar_attribute_why(const struct ar_rules *rules, const struct ar_row *src,
+			  const struct ar_row *dst);
+
+/* ----------------------------------------------------------------- moves.c */
+
+struct ar_old_file {		/* before the path of a MOVE: what is to be found there */
+	struct ar_known known;
+	uint64_t ino;
+	uint64_t size;
+	int64_t mtime_s, ctime_s;
+	uint32_t mtime_n, ctime_n;
+	uint32_t is_shared;	/* another file takes the name in the same batch */
+	uint32_t reserved;
+};
+
+/* or will be one, when its content has been looked at */
+static inline bool ar_is_move(const struct ar_change *change)
+{
+	return change->kind == AR_CHANGE_MOVE ||
+	       (change->kind == AR_CHANGE_CHECK && change->aux_len);
+}
+
+static inline struct ar_old_file ar_old_file(const struct ar_batch *batch,
+					     const struct ar_change *change)
+{
+	struct ar_old_file old;
+
+	memcpy(&old, batch->aux + change->aux - sizeof(old), sizeof(old));
+	return old;
+}
+
+/* makes it what it was: a copy, whose old name is left to deletion */
+void ar_move_undo(struct ar_batch *batch, struct ar_change *change);
 
 /* ------------------------------------------------------------------ look.c */
 

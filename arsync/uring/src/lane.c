@@ -74,6 +74,7 @@ void ar_lane_close(ar_lane *lane)
 		munmap(lane->arena, lane->arena_bytes);
 	free(lane->parent_path);
 	free(lane->xattr_space);
+	free(lane->pins);
 	free(lane->folders);
 	free(lane->again);
 	free(lane->free_jobs);
@@ -277,6 +278,8 @@ static int run_node(struct ar_lane *lane, struct folder *folder, struct ar_chang
 		err = ar_node_meta(lane, folder, change, op);
 		lane->tally.done_metas += !err;
 		return err;
+	case AR_CHANGE_MOVE:
+		return ar_move_run(lane, folder, change, op);
 	case AR_CHANGE_LINK:
 		err = ar_node_link(lane, folder, change, op);
 		lane->tally.done_links += !err && change->why;
@@ -405,7 +408,7 @@ static void start_change(struct ar_lane *lane, struct folder *folder, struct ar_
 			 uint32_t folders)
 {
 	if (change->kind != AR_CHANGE_DATA && change->kind != AR_CHANGE_CHECK &&
-	    change->kind != AR_CHANGE_LINK) {
+	    change->kind != AR_CHANGE_LINK && change->kind != AR_CHANGE_MOVE) {
 		ar_change_run(lane, folder, change);
 		return;
 	}
@@ -417,7 +420,7 @@ static void start_change(struct ar_lane *lane, struct folder *folder, struct ar_
 	}
 	if (ar_stopped(lane))
 		change->state = AR_STATE_SKIPPED;
-	else if (change->kind == AR_CHANGE_LINK)
+	else if (change->kind == AR_CHANGE_LINK || change->kind == AR_CHANGE_MOVE)
 		ar_change_run(lane, folder, change);
 	else
 		ar_job_start(lane, folder, change);
@@ -588,6 +591,8 @@ int ar_lane_run(ar_lane *lane, struct ar_batch *batch)
 {
 	int err = take_batch(lane, batch);
 
+	if (!err)
+		err = ar_moves_pin(lane);
 	if (err)
 		return err;
 	for (uint32_t i = 0; i < batch->pair_count; i++)
@@ -598,6 +603,7 @@ int ar_lane_run(ar_lane *lane, struct ar_batch *batch)
 			break;
 	}
 	settle_all(lane, batch->pair_count);
+	ar_moves_unpin(lane);
 	lane->limit = lane->job_count;
 	if (lane->fatal)
 		return lane->fatal;

@@ -110,6 +110,8 @@ struct ar_lane {
 	int parent_fd;		/* the last parent directory that was opened, and its path */
 	char *parent_path;
 	size_t parent_len;
+	struct ar_pin *pins;	/* of the batch, see move.c */
+	uint32_t pin_count;
 	struct ar_tally tally;
 };
 
@@ -257,6 +259,17 @@ int ar_node_make(struct ar_lane *lane, struct folder *folder, struct ar_change *
 /* 1: there is no link to be had, make the file anew */
 int ar_node_link(struct ar_lane *lane, struct folder *folder, struct ar_change *change, int *op);
 int ar_node_meta(struct ar_lane *lane, struct folder *folder, struct ar_change *change, int *op);
+/* the directory at the destination that holds a path; its last name is copied out, with a NUL */
+int ar_open_holder(struct ar_lane *lane, const char *path, size_t len, char *name);
+
+/* ------------------------------------------------------------------- move.c */
+/* second names for old files whose first ones others of the batch take */
+int ar_moves_pin(struct ar_lane *lane);
+void ar_moves_unpin(struct ar_lane *lane);
+/* it is copied after all */
+void ar_move_drop(struct ar_lane *lane, struct ar_change *change);
+/* 1: it cannot be moved, copy it */
+int ar_move_run(struct ar_lane *lane, struct folder *folder, struct ar_change *change, int *op);
 
 /* ----------------------------------------------------------------- remove.c */
 /* all changes of a pair of extras */

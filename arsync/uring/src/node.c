@@ -117,18 +117,17 @@ static char *dst_path(const struct ar_lane *lane, const struct folder *folder, c
 	return path;
 }
 
-/* the directory of a first name; its own name is copied out, with a NUL */
-static int open_first(struct ar_lane *lane, const char *first, size_t len, char *name)
+int ar_open_holder(struct ar_lane *lane, const char *path, size_t len, char *name)
 {
-	const char *slash = memrchr(first, '/', len);
-	size_t parent_len = slash ? (size_t)(slash - first) : 0;
+	const char *slash = memrchr(path, '/', len);
+	size_t parent_len = slash ? (size_t)(slash - path) : 0;
 	size_t start = slash ? parent_len + 1 : 0;
 
 	if (len - start > NAME_MAX)
 		return -ENAMETOOLONG;
-	memcpy(name, first + start, len - start);
+	memcpy(name, path + start, len - start);
 	name[len - start] = '\0';
-	return ar_open_beneath(lane->batch->dst_root, first, parent_len, O_PATH | O_DIRECTORY);
+	return ar_open_beneath(lane->batch->dst_root, path, parent_len, O_PATH | O_DIRECTORY);
 }
 
 static bool keeps_time(const struct ar_lane *lane, mode_t mode)
@@ -209,7 +208,7 @@ static int link_to(struct ar_lane *lane, struct folder *folder, struct ar_change
 		   const char *path, size_t len, int *op)
 {
 	char first_name[NAME_MAX + 1];
-	int fd = open_first(lane, path, len, first_name);
+	int fd = ar_open_holder(lane, path, len, first_name);
 
 	*op = AR_OP_OPEN_TARGET;
 	if (fd < 0)

@@ -106,6 +106,12 @@ static bool same_content_stat(const struct ar_row *a, const struct ar_row *b)
 	       (a->flags & AR_ROW_FOLLOWED) == (b->flags & AR_ROW_FOLLOWED);
 }
 
+static bool is_same_file(const struct ar_row *seen, const struct ar_row *recorded)
+{
+	return seen->ino == recorded->ino && seen->btime_s == recorded->btime_s &&
+	       seen->btime_n == recorded->btime_n;
+}
+
 static uint8_t judge(const struct ar_row *seen, const struct ar_row *recorded)
 {
 	uint8_t state = AR_MEMORY_RECORDED;
@@ -114,8 +120,7 @@ static uint8_t judge(const struct ar_row *seen, const struct ar_row *recorded)
 		return 0;
 	if (seen->ctime_s != recorded->ctime_s || seen->ctime_n != recorded->ctime_n)
 		state |= AR_MEMORY_CTIME;
-	if (seen->ino != recorded->ino || seen->btime_s != recorded->btime_s ||
-	    seen->btime_n != recorded->btime_n)
+	if (!is_same_file(seen, recorded))
 		state |= AR_MEMORY_INODE;
 	return state;
 }
@@ -138,6 +143,8 @@ static void remember(const struct ar_batch *batch, const struct ar_pair *pair, i
 			row = ar_row_from(seen, &seen_at, name, row->name_len);
 		if (!found || !row || row->flags & AR_ROW_BAD)
 			continue;
+		if (!side)
+			memory[i].is_same_file = is_same_file(row, found);
 		memory[i].state[side] = judge(row, found);
 		if (memory[i].state[side])
 			memory[i].known[side] = known[found - ar_rows(recorded)];

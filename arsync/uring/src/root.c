@@ -7,6 +7,7 @@
  */
 #include <limits.h>
 #include <stdlib.h>
+#include <xxhash.h>
 
 #include "inodes.h"
 #include "successor.h"
@@ -70,6 +71,7 @@ int ar_root_open(const char *path, uint32_t flags, ar_root **out)
 		return -ENOMEM;
 	}
 	root->fd = fd;
+	pthread_mutex_init(&root->claims_lock, NULL);
 	root->successors = ar_successors_new();
 	err = root->successors ? identify(fd, &root->dev, &root->ino) : -ENOMEM;
 	if (err) {
@@ -98,8 +100,68 @@ void ar_root_close(ar_root *root)
 	close(root->fd);
 	ar_successors_free(root->successors);
 	ar_inodes_free(root->kept);
+	ar_inodes_free(root->claims);
+	pthread_mutex_destroy(&root->claims_lock);
 	free(root);
 }
+
+/* -------------------------------------------------------------------- claims */
+
+static struct ar_inode claim_of(const char *path, size_t len)
+{
+	const XXH128_hash_t hash = XXH3_128bits(path, len);
+
+	return (struct ar_inode){ .place = hash.high64, .ino = hash.low64 };
+}
+
+enum { CLAIMED = 1, RELEASED };	/* path of an entry, which cannot be taken out again */
+
+int ar_root_claim(ar_root *root, const char *path, size_t len)
+{
+	struct ar_leader *claim = NULL;
+	int result = -ENOMEM;
+
+	pthread_mutex_lock(&root->claims_lock);
+	if (!root->claims)
+		root->claims = ar_inodes_new();
+	if (root->claims)
+		claim = ar_inodes_enter(root->claims, claim_of(path, len));
+	if (claim) {
+		result = claim->path != CLAIMED;
+		claim->path = CLAIMED;
+	}
+	pthread_mutex_unlock(&root->claims_lock);
+	return result;
+}
+
+/* the entry of a path that was claimed, NULL for none */
+static struct ar_leader *find_claim(ar_root *root, const char *path, size_t len)
+{
+	const struct ar_inode key = claim_of(path, len);
+
+	return root->claims && ar_inodes_has(root->claims, key)
+		       ? ar_inodes_enter(root->claims, key) : NULL;
+}
+
+void ar_root_release(ar_root *root, const char *path, size_t len)
+{
+	pthread_mutex_lock(&root->claims_lock);
+	struct ar_leader *claim = find_claim(root, path, len);
+	if (claim)
+		claim->path = RELEASED;
+	pthread_mutex_unlock(&root->claims_lock);
+}
+
+bool ar_root_has_claim(ar_root *root, const char *path, size_t len)
+{
+	pthread_mutex_lock(&root->claims_lock);
+	const struct ar_leader *claim = find_claim(root, path, len);
+	const bool found = claim && claim->path == CLAIMED;
+	pthread_mutex_unlock(&root->claims_lock);
+	return found;
+}
+
+/* ------------------------------------------------------------------ below it */
 
 /*
  * Climbs from an open directory to the root.  Only what can be renamed into the

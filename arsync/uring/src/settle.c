@@ -167,7 +167,12 @@ static void know(struct settling *s, const struct ar_pair *pair, uint32_t i,
 	recall_known(memory, 1, dst);
 	if (!change)
 		return;
-	if (change->flags & AR_CHANGE_UNSTABLE) {
+	if (change->kind == AR_CHANGE_MOVE && change->state == AR_STATE_DONE) {
+		if (change->flags & AR_CHANGE_HASHED)
+			know_hash(s, change, src);
+		*dst = ar_old_file(s->batch, change).known;
+		dst->state &= (uint8_t)~AR_KNOWN_CHUNKED;	/* they are kept by name */
+	} else if (change->flags & AR_CHANGE_UNSTABLE) {
 		memset(src, 0, sizeof(*src));
 		src->state = AR_KNOWN_UNSTABLE;
 		memset(dst, 0, sizeof(*dst));
