@@ -1,11 +1,13 @@
 """Make DST equal SRC: the stages wired together. Read this file first.
 
-    roots -> walk (scan, diff) -> plan -> lanes -> report
+    roots -> walk (scan, recall, diff) -> plan -> lanes -> report
+                                                  lanes -> settle -> commit
 
 The walk's threads scan and compare batches of directories and hand each to the lanes, which
 execute it as soon as its parents are there; what must wait for the whole tree is spooled and
-follows as further batches: hard links first, directories' times last. A batch that is done comes
-back through `_Run._done`, the one place where its outcome is counted and told.
+follows as further batches: hard links, deletions, directories' times. A batch that is done is
+recorded in the manifest (`checkpoint.py`) and comes back through `_Run._done`, the one place where
+its outcome is counted and told.
 """
 
 from __future__ import annotations
@@ -23,12 +25,7 @@ from arsync.clock import Ticker, Timer
 from arsync.consequences import FailedDirectories
 from arsync.deletion import Found, why_kept, without_limits
 from arsync.destination import open_target, open_temp_dir
-from arsync.errors import (
-    ArsyncError,
-    FileError,
-    Interrupted,
-    describe,
-)
+from arsync.errors import ArsyncError, FileError, InternalError, Interrupted, describe
 from arsync.execute import Lanes, run_on_threads
 from arsync.listener import Listener
 from arsync.model import (
@@ -94,7 +91,8 @@ def sync(  # noqa: PLR0913 - all but two have names
     Raises: SelectionError where the operands cannot be used together; FileError when nothing more
         can be written; Interrupted, a KeyboardInterrupt, after everything in flight has ended; all
         with what was done so far as `report`.
-    Durability: none is asked of the disk; what is in place is whole, and the kernel writes it back.
+    Durability: what is in place is whole. What the manifest has recorded of it is on the disk; the
+        rest the kernel writes back when it wants to.
     Source: rsync(1) for what the options mean.
     """
     sources = [src] if isinstance(src, bytes | str | os.PathLike) else src
@@ -157,18 +155,18 @@ class _Run:
                     stack.enter_context(Ticker(self._tell_progress, self._fail))
                 self._sync_all(sources, dst, stack)
             self._raise_what_failed()
-        except KeyboardInterrupt:
-            interrupt = Interrupted("interrupted")
-            interrupt.report = self._finished_report(interrupted=True)
-            raise interrupt from None
-        except WritingRefused as refused:
-            stopped = self._refusal(refused)
-            stopped.report = self._finished_report(stopped=stopped)
-            raise stopped from None
-        except ArsyncError as error:
-            error.report = self._finished_report(stopped=error)
-            raise
+        except (KeyboardInterrupt, WritingRefused, ArsyncError) as error:
+            ended = self._ended_by(error)
+            ended.report = self._finished_report(ended)
+            raise ended from error.__cause__
         return self._finished_report()
+
+    def _ended_by(self, error: BaseException) -> ArsyncError | Interrupted:
+        if isinstance(error, KeyboardInterrupt):
+            return Interrupted("interrupted")
+        if isinstance(error, WritingRefused):
+            return self._refusal(error)
+        return error if isinstance(error, ArsyncError) else InternalError(str(error))
 
     def _refusal(self, refused: WritingRefused) -> FileError:
         problem = refused.problem()
@@ -257,8 +255,10 @@ class _Run:
         as_root = self._identity.is_root
         return sources.open_scanner(dst, self._options, as_root=as_root, extras=extras)
 
-    def _close_manifest(self, manifest: RunManifest, kind: type | None, *_: object) -> None:
-        manifest.close(self._finished_report(interrupted=kind is not None))
+    def _close_manifest(
+        self, manifest: RunManifest, _kind: object, error: BaseException | None, _trace: object
+    ) -> None:
+        manifest.close(self._finished_report(self._ended_by(error) if error else None))
 
     # ------------------------------------------------------------ one transfer
 
@@ -578,9 +578,8 @@ class _Run:
     def _timed(self, name: str) -> Timer:
         return Timer(name, self._phases)
 
-    def _finished_report(
-        self, *, interrupted: bool = False, stopped: ArsyncError | None = None
-    ) -> Report:
+    def _finished_report(self, ended: ArsyncError | Interrupted | None = None) -> Report:
+        stopped = ended if isinstance(ended, ArsyncError) else None
         end = Report(
             counts=self._counts(),
             elapsed_s=time.monotonic() - self._start,
@@ -592,7 +591,7 @@ class _Run:
             kept_back=self._kept_back,
             stopped=str(stopped) if stopped else "",
             stopped_code=stopped.exit_code if stopped else 0,
-            interrupted=interrupted,
+            interrupted=isinstance(ended, Interrupted),
             dry_run=self._dry_run,
         )
         return self._report.finish(end)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import time
@@ -13,11 +14,13 @@ from arsync.errors import LockHeldError
 from arsync.manifest.format import RowState
 from arsync.manifest.places import find
 from arsync.manifest.store import Store
+from arsync.model import Op
 from arsync.options import ARCHIVE, ManifestPolicy
 from arsync.sync import sync
+from arsync.uring.faults import FOREVER, fault
 from tests.kit import Dir, File, HardLink, Pattern, Symlink, Tree, make
 from tests.kit.manifests import DST, Directory, Row, history, recorded
-from tests.kit.syncing import BIG, CHUNK, hash_of, options_of, run
+from tests.kit.syncing import BIG, CHUNK, hash_of, interrupted_at, options_of, run
 
 SRC = 1
 
@@ -198,6 +201,30 @@ def test_what_failed_is_not_recorded_as_done(tmp_path: Path, state: Path) -> Non
     assert not recorded(state, tmp_path / "dst", SRC)[b"a"].is_converged
     rows = recorded(state, tmp_path / "dst")[b"a"].rows
     assert b"one" not in rows or rows[b"one"].state == 0
+
+
+def test_nothing_is_recorded_that_is_not_on_the_disk(tmp_path: Path, state: Path) -> None:
+    """Where the disk does not take what was copied, no row says that it is there."""
+    small_tree(tmp_path / "src")
+    with fault(Op.SYNC, value=errno.EIO, count=FOREVER):
+        ran = run(tmp_path / "src", tmp_path / "dst", manifest=policy(state))
+    assert ran.code == 11
+    assert recorded(state, tmp_path / "dst") == {}
+    assert run(tmp_path / "src", tmp_path / "dst", manifest=policy(state)).code == 0
+    assert_recorded(recorded(state, tmp_path / "dst"), tmp_path / "dst")
+
+
+def test_the_history_has_the_exit_code(tmp_path: Path, state: Path) -> None:
+    """That of a full disk, and of Ctrl-C, too."""
+    small_tree(tmp_path / "src")
+    with fault(Op.WRITE, value=errno.ENOSPC, count=FOREVER):
+        full = run(tmp_path / "src", tmp_path / "dst", manifest=policy(state))
+    with interrupted_at(Op.WRITE):
+        stopped = run(tmp_path / "src", tmp_path / "dst", manifest=policy(state))
+    done = run(tmp_path / "src", tmp_path / "dst", manifest=policy(state))
+    codes = [full.code, stopped.code, done.code]
+    assert codes == [11, 20, 0]
+    assert [one["exit"] for one in history(state, tmp_path / "dst")] == codes
 
 
 def test_a_dry_run_records_nothing(tmp_path: Path, state: Path) -> None:
