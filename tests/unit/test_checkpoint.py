@@ -17,10 +17,10 @@ from arsync.manifest.store import Store
 from arsync.model import Op
 from arsync.options import ARCHIVE, ManifestPolicy
 from arsync.sync import sync
-from arsync.uring.faults import FOREVER, fault
-from tests.kit import Dir, File, HardLink, Pattern, Symlink, Tree, make
+from arsync.uring.faults import FOREVER, counted, fault, passes
+from tests.kit import Dir, File, HardLink, Pattern, Symlink, Tree, assert_same, make
 from tests.kit.manifests import DST, Directory, Row, history, recorded
-from tests.kit.syncing import BIG, CHUNK, hash_of, interrupted_at, options_of, run
+from tests.kit.syncing import BIG, CHUNK, hash_of, interrupted_at, options_of, run, single
 
 SRC = 1
 
@@ -212,6 +212,23 @@ def test_nothing_is_recorded_that_is_not_on_the_disk(tmp_path: Path, state: Path
     assert recorded(state, tmp_path / "dst") == {}
     assert run(tmp_path / "src", tmp_path / "dst", manifest=policy(state)).code == 0
     assert_recorded(recorded(state, tmp_path / "dst"), tmp_path / "dst")
+
+
+@pytest.mark.parametrize("left", [1, 2, 3, 4])
+def test_a_directory_without_its_times_has_not_converged(
+    tmp_path: Path, state: Path, left: int
+) -> None:
+    """What an interrupted run leaves for last is done by the next one, whatever is recorded."""
+    src, dst = tmp_path / "src", tmp_path / "dst"
+    small_tree(src)
+    with counted():
+        run(src, tmp_path / "whole", manifest=ManifestPolicy(manifest=False), **single("sync"))
+        skip = passes(Op.UTIMES) - left
+    with interrupted_at(Op.UTIMES, skip=skip):
+        assert run(src, dst, manifest=policy(state), **single("sync")).code == 20
+    assert run(src, dst, manifest=policy(state)).code == 0
+    assert_same(src, dst)
+    assert_recorded(recorded(state, dst), dst)
 
 
 def test_the_history_has_the_exit_code(tmp_path: Path, state: Path) -> None:

@@ -71,7 +71,7 @@ int ar_later_folder(struct ar_later *later, const struct ar_batch *batch,
  * pages of a long one will do in it, so such a directory is always finished:
  * where nothing moved that costs a look.
  */
-static bool needs_finish(const struct ar_page *page, const struct ar_pair *pair)
+bool ar_needs_finish(const struct ar_page *page, const struct ar_pair *pair)
 {
 	if ((pair->flags & (AR_PAIR_NAMED | AR_PAIR_HELD)) || !(page->flags & AR_PAGE_FIRST))
 		return false;
@@ -83,7 +83,7 @@ static int add_dirs(struct ar_later *later, const struct ar_batch *batch)
 {
 	for (uint32_t i = 0; i < batch->pair_count; i++) {
 		const struct ar_pair *pair = &batch->pairs[i];
-		if (!needs_finish(ar_src_page(batch, pair), pair))
+		if (!ar_needs_finish(ar_src_page(batch, pair), pair))
 			continue;
 		int err = ar_later_folder(later, batch, pair);
 		if (err)

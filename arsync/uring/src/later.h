@@ -54,6 +54,9 @@ struct follower_record {
 	struct ar_row dst;
 };
 
+/* whether a directory's times come last, in a batch of AR_LATER_DIRS */
+bool ar_needs_finish(const struct ar_page *page, const struct ar_pair *pair);
+
 struct leader_record {
 	struct ar_record head;
 	uint64_t path_len;

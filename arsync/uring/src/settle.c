@@ -4,11 +4,13 @@
  * Entries that changed are looked at again at the destination; of the others the
  * scan's rows still hold.  A directory in which something was made is not complete
  * yet: its times come last, and so do its directories and further names of files.
- * It is recorded all the same, and refreshed when all that is done.
+ * It is recorded all the same, as one that is yet to converge, and refreshed when
+ * all that is done.
  */
 #include <stdlib.h>
 
 #include "hash.h"
+#include "later.h"
 #include "record.h"
 #include "scan.h"
 
@@ -27,6 +29,7 @@ struct settling {
 	__int128 seen_horizon;		/* a ctime from here on may move unseen: when it was scanned */
 	__int128 horizon;		/* and now */
 	bool is_settled;		/* of the pair: nothing in it is pending, failed or racy */
+	bool is_early;			/* but its times, which come last */
 	uint32_t pair;			/* index */
 	/* of each row of the fresh page the hashes of chunks that were read, or NULL */
 	const struct ar_chunks *chunks[AR_RECORD_ROWS];
@@ -341,7 +344,7 @@ static int keep_both(struct settling *s, const struct ar_pair *pair, const struc
 	if (s->is_settled && !dst.result) {
 		record.flags = AR_RECORD_CONVERGED;
 		record.equality = s->keeping->equality;
-		record.partner = sum_of(&dst);
+		record.partner = s->is_early ? ~sum_of(&dst) : sum_of(&dst);
 	}
 	return keep(s, pair, (const struct ar_page *)(src->src + src_page), src, 0, &record);
 }
@@ -407,6 +410,7 @@ static int settle_pair(struct settling *s, uint32_t i)
 	s->pair = i;
 	s->is_settled = !(pair->self.kind && pair->self.state != AR_STATE_DONE) &&
 			!has_problem(s->batch, i);
+	s->is_early = ar_needs_finish(ar_src_page(s->batch, pair), pair);
 	ar_batch_clear(s->fresh);
 	int err = open_dest(s, pair, is_new || pair->change_count || pair->self.kind);
 	if (!err)
@@ -533,8 +537,10 @@ static int refresh_pair(struct settling *s, const struct ar_pair *pair, struct a
 		return err < 0 ? err : 0;
 	const struct ar_page *src_page = (struct ar_page *)s->old->src;
 	const struct ar_page *dst_page = (struct ar_page *)s->old->dst;
+	const uint64_t sum = sum_of(dst);
 
-	s->is_settled = src->flags & AR_RECORD_CONVERGED && src->partner == sum_of(dst) &&
+	s->is_settled = src->flags & AR_RECORD_CONVERGED &&
+			(src->partner == sum || src->partner == ~sum) &&
 			src->equality == s->keeping->equality &&
 			pair->self.state == AR_STATE_DONE;
 	memset(s->dst_known, 0, sizeof(s->dst_known[0]));
