@@ -1,4 +1,4 @@
-"""The commands `arsync manifest show|export|import|stat|gc`.
+"""The commands `arsync manifest show|export|import|rebuild|stat|gc`.
 
 Owns their options, their printing and the question before something is removed. What they print is
 the inventory's.
@@ -209,6 +209,29 @@ def import_command(file: str, dst: str, state: Path) -> int:
             show(f"  {grouped(count)} {text}\n")
     if done.trouble:
         raise FileError(done.trouble)
+    return 0
+
+
+REBUILD_HELP = """Make the manifest of DST anew, from what is there and what can still be read.
+
+For a manifest that is damaged: that one is moved aside, and named. Recorded hashes stay with
+files of the type, size, mtime and inode that they had; where the ctime has moved the next run reads
+the file. All others have no hash. What was recorded of sources stays where it can be read. The next
+run compares everything once. A manifest of a newer format is left alone (exit code 42).
+"""
+
+
+@command.command("rebuild", help=REBUILD_HELP)
+@_dst
+@state_option
+def rebuild_command(dst: str, state: Path) -> int:
+    """Make a manifest anew."""
+    from arsync.inventory.rebuild import rebuild
+    from arsync.inventory.report import rebuilt_text
+    from arsync.inventory.stores import locate
+
+    located = locate(state, encoded(dst))
+    show(rebuilt_text(located, rebuild(located)))
     return 0
 
 

@@ -10,16 +10,17 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
-from arsync.errors import escaped
+from arsync.errors import escaped, quoted
 from arsync.events import named
 from arsync.figures import counted, grouped, seconds, size
 from arsync.inventory.listing import moment
+from arsync.inventory.rebuild import Rebuilt
 from arsync.inventory.stores import Located
 from arsync.inventory.summary import Content, Stat, Status, TreeSize, Verified
 from arsync.labelled import Line, group
 from arsync.manifest.lock import LockState
 
-__all__ = ["stat_object", "stat_text", "status_object", "status_text"]
+__all__ = ["rebuilt_text", "stat_object", "stat_text", "status_object", "status_text"]
 
 _DAY_S = 86_400
 
@@ -197,6 +198,29 @@ def stat_object(stat: Stat) -> dict[str, Any]:
 def _heading(located: Located) -> str:
     away = "" if located.root is not None else " (not there now)"
     return escaped(located.root or located.identity.path) + away
+
+
+def rebuilt_text(located: Located, rebuilt: Rebuilt) -> str:
+    """Return what became of a manifest that was made anew, as text that ends in a newline."""
+    bare = rebuilt.files - rebuilt.hashed
+    lines = [
+        f"made the manifest of {quoted(located.root or b'')} anew: {counted(rebuilt.files, 'file')}"
+    ]
+    counts = {
+        "kept their hashes": rebuilt.hashed,
+        "of them are read by the next run: their ctime has moved": rebuilt.racy,
+        "have no hash": bare,
+        "hashes are lost: of files that are gone, or not what they were": rebuilt.lost,
+        "directories could not be read": rebuilt.unread,
+    }
+    lines += [f"  {grouped(count)} {text}" for text, count in counts.items() if count]
+    if rebuilt.salvaged.damage:
+        lines.append(f"  damaged: {escaped(rebuilt.salvaged.damage)}")
+    if rebuilt.salvaged.lost:
+        lines.append(f"  not all could be read of: {', '.join(rebuilt.salvaged.lost)}")
+    if rebuilt.aside:
+        lines.append(f"  what was there is now {quoted(rebuilt.aside)}")
+    return "\n".join(lines) + "\n"
 
 
 def _located(located: Located) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain, pairwise
+from itertools import chain, groupby, pairwise
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -23,6 +23,7 @@ from arsync.manifest.records import (
     PAGE_KEY,
     check_ends,
     id_of,
+    is_chain,
     is_whole,
     unseal,
 )
@@ -179,6 +180,31 @@ class Contents:
             while is_there and prefix <= cursor.key() <= prefix + last:
                 found.append(cursor.value())
                 is_there = cursor.next()
+            return found
+
+        return self._read(read)
+
+    def directory_keys(self) -> list[tuple[bytes, int]]:
+        """Return the keys and the ids of all directories but the root."""
+
+        def read(txn: lmdb.Transaction) -> list[tuple[bytes, int]]:
+            found = entries_of(txn, self._databases["dirs"])
+            return [(key, id_of("dirs", key, stored)) for key, stored in found]
+
+        return self._read(read)
+
+    def chains(self) -> list[tuple[int, int, bool]]:
+        """Return tree and id of all of which pages are recorded, and whether none is missing."""
+
+        def read(txn: lmdb.Transaction) -> list[tuple[int, int, bool]]:
+            found = []
+            entries = entries_of(txn, self._databases["pages"])
+            for prefix, group in groupby(entries, key=lambda one: one[0][: PAGE_KEY.size]):
+                keys, pages = zip(*group, strict=True)
+                tree, directory = PAGE_KEY.unpack(prefix)
+                found.append(
+                    (tree, directory, is_chain([key[len(prefix) :] for key in keys], pages))
+                )
             return found
 
         return self._read(read)

@@ -34,6 +34,7 @@ __all__ = [
     "page_facts",
     "page_start",
     "read_columns",
+    "without_convergence",
 ]
 
 VERSION: Final = 1
@@ -228,6 +229,16 @@ def checksum_of(data: bytes, place: Place) -> int:
 def page_start(flags: int) -> bytes:
     """Return the first 8 bytes of every page that has these flags."""
     return _HEAD.pack(_MAGIC, VERSION, flags, 0, 0, 0, 0, 0, 0, 0)[:8]
+
+
+def without_convergence(data: bytes, place: Place) -> bytes:
+    """Return a sound page as that of a directory that has not converged."""
+    magic, version, flags, *rest = _HEAD.unpack_from(data)
+    if not flags & PageFlag.CONVERGED:
+        return data
+    head = _HEAD.pack(magic, version, flags & ~PageFlag.CONVERGED, *rest[:-3], 0, 0, 0)
+    plain = head + data[_HEAD.size :]
+    return plain[:_SUMMED] + checksum_of(plain, place).to_bytes(8, "little") + plain[_HEAD.size :]
 
 
 def page_facts(data: bytes) -> tuple[PageFlag, int]:

@@ -7,6 +7,7 @@ LMDB 0.9 writes them on 64-bit machines, and nothing else of its format.
 
 from __future__ import annotations
 
+import faulthandler
 import multiprocessing
 import os
 import signal
@@ -16,7 +17,7 @@ from pathlib import Path
 from struct import Struct
 from typing import Final
 
-from arsync.errors import ManifestCorruptError, ManifestError
+from arsync.errors import ArsyncError, ManifestCorruptError
 
 __all__ = ["extend", "is_whole", "survives"]
 
@@ -76,7 +77,7 @@ def _read_meta(data: bytes) -> tuple[int, int, int] | None:
 def survives(walk: Callable[[], object]) -> None:
     """Run a function that reads a store in a child process; no thread may be running yet.
 
-    Raises: ManifestCorruptError where the child died of it; ManifestError with what it said.
+    Raises: ManifestCorruptError where the child died of it; what it raised of arsync's own.
     """
     fork = multiprocessing.get_context("fork")
     reader, writer = fork.Pipe(duplex=False)
@@ -111,9 +112,10 @@ def _walk_in_child(walk: Callable[[], object], writer: Connection) -> None:
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, 2)
     os.close(null)
+    faulthandler.disable()
     try:
         walk()
-    except ManifestError as error:
+    except ArsyncError as error:
         writer.send((type(error), str(error)))
     except Exception as error:
         writer.send((ManifestCorruptError, f"cannot read the manifest: {error}"))

@@ -24,7 +24,16 @@ from arsync.manifest.format import damage
 from arsync.manifest.identity import Identity, identify, identify_above
 from arsync.uring.origin import probe_origin
 
-__all__ = ["STATE_VARIABLE", "Found", "find", "identity_in", "settle", "state_directory", "stores"]
+__all__ = [
+    "STATE_VARIABLE",
+    "Found",
+    "find",
+    "identity_in",
+    "put_in_place",
+    "settle",
+    "state_directory",
+    "stores",
+]
 
 STATE_VARIABLE: Final = "ARSYNC_STATE_DIR"
 """Says where stores are kept where no option does."""
@@ -153,6 +162,25 @@ def settle(found: Found) -> None:
         _sync_directory(found.store)
     except OSError as error:
         raise FileError(describe("write", path, error.errno or 0)) from error
+
+
+def put_in_place(new: Path, old: Path, aside: Path) -> None:
+    """Give a destination another store; the one that it had goes aside.
+
+    Args:
+        new: a store without a destination, in the same state directory.
+        old: the store that there is, whose name it gets.
+    Durability: on disk when it returns; before that the destination has one of the two.
+    Raises: FileError.
+    """
+    try:
+        old.rename(aside)
+        new.rename(old)
+        (aside / _IDENTITY_FILE).rename(old / _IDENTITY_FILE)
+        for path in (old, aside, old.parent):
+            _sync_directory(path)
+    except OSError as error:
+        raise FileError(describe("replace", old, error.errno or 0)) from error
 
 
 def _prepare(state: Path) -> None:

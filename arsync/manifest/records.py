@@ -12,6 +12,7 @@ from typing import Final
 
 import xxhash
 
+from arsync.errors import ManifestCorruptError
 from arsync.manifest.format import damage, page_facts, page_start
 from arsync.model import PageFlag
 
@@ -24,6 +25,7 @@ __all__ = [
     "check_chain",
     "check_ends",
     "id_of",
+    "is_chain",
     "seal",
     "unseal",
 ]
@@ -77,6 +79,15 @@ def check_chain(firsts: Sequence[bytes], pages: Sequence[bytes]) -> None:
     last = len(pages) - 1
     for index, (first, page) in enumerate(zip(firsts, pages, strict=True)):
         check_ends(first, page, is_first=index == 0, is_last=index == last)
+
+
+def is_chain(firsts: Sequence[bytes], pages: Sequence[bytes]) -> bool:
+    """Tell whether pages begin and end one directory."""
+    try:
+        check_chain(firsts, pages)
+    except ManifestCorruptError:
+        return False
+    return True
 
 
 def is_whole(page: bytes) -> bool:

@@ -26,17 +26,22 @@ __all__ = [
     "Chain",
     "Keeping",
     "Kept",
+    "Remembered",
     "child_keys",
     "make_chains",
     "place",
     "recall",
     "refresh",
+    "remembered",
     "settle",
 ]
 
 _KEPT: Final = Struct("<QIIIIIIII")
 _CHUNKED: Final = Struct("<II")
 _LENGTH: Final = Struct("<I")
+_TYPE_AT: Final = int(ffi.offsetof("struct ar_row", "type"))
+_STATE_AT: Final = int(ffi.offsetof("struct ar_known", "state"))
+_FILE: Final = 8
 
 Chain = Sequence[bytes]
 """The records of one directory on one side, in order."""
@@ -138,6 +143,56 @@ def recall(
     chains, _alive = make_chains(src, dst, keeping.tree)
     equality = 0 if keeping.compares_all else keeping.equality
     _check(lib.ar_recall(scanner.raw, batch.raw, chains, equality))
+
+
+class Remembered(NamedTuple):
+    """Hold what is still known of the rows of a scanned page.
+
+    Args:
+        known: `struct ar_known` for each row of its record; zeros where nothing is.
+        files: regular files among them.
+        hashed: files with a hash.
+        racy: of these, files whose ctime has moved.
+        chunked: of the hashed ones, those with chunk hashes.
+    """
+
+    known: bytes
+    files: int
+    hashed: int = 0
+    racy: int = 0
+    chunked: int = 0
+
+
+def remembered(batch: Batch, pair: int) -> Remembered:
+    """Return what `recall` has found of a pair's source rows, that of inodes that are the same."""
+    one = batch.raw.pairs[pair]
+    page = ffi.cast("struct ar_page *", batch.raw.src + one.src_page)
+    rows = int(page.row_count)
+    row_bytes, size = ffi.sizeof("struct ar_row"), ffi.sizeof("struct ar_known")
+    types = bytes(ffi.buffer(page + 1, rows * row_bytes))[_TYPE_AT::row_bytes]
+    own = bytes(size) * bool(page.flags & lib.AR_PAGE_FIRST)
+    files = types.count(_FILE)
+    if one.memory == lib.AR_NO_PAGE or not rows:
+        return Remembered(own + bytes(rows * size), files)
+    width = ffi.sizeof("struct ar_memory")
+    memory = bytes(ffi.buffer(batch.raw.memory + one.memory, rows * width))
+    parts, racy = [own], 0
+    for at, judged in enumerate(memory[2 * size :: width]):
+        known = memory[at * width : at * width + size]
+        is_hashed = known[_STATE_AT] & lib.AR_KNOWN_HASHED
+        if not judged or judged & lib.AR_MEMORY_INODE:
+            known = bytes(size)
+        elif judged & lib.AR_MEMORY_CTIME and is_hashed:
+            state = known[_STATE_AT] | lib.AR_KNOWN_RACY
+            known = known[:_STATE_AT] + bytes([state]) + known[_STATE_AT + 1 :]
+            racy += 1
+        parts.append(known)
+    states = [known[_STATE_AT] for known in parts[1:]]
+    hashed, chunked = (
+        sum(bool(state & bit) for state in states)
+        for bit in (lib.AR_KNOWN_HASHED, lib.AR_KNOWN_CHUNKED)
+    )
+    return Remembered(b"".join(parts), files, hashed, racy, chunked)
 
 
 def settle(scanner: Scanner, batch: Batch, keeping: Keeping) -> list[Kept]:
