@@ -38,11 +38,14 @@ static bool keeps_inode(const struct ar_change *change)
 	return !change || change->kind == AR_CHANGE_META;
 }
 
+static uint64_t inode_id(const struct name *name)
+{
+	return ar_inode_id(ar_inode_of(name->dst_page->dev, name->dst));
+}
+
 static uint64_t dst_inode_id(const struct name *name)
 {
-	if (!name->dst || !keeps_inode(name->change))
-		return 0;
-	return ar_inode_id(ar_inode_of(name->dst_page->dev, name->dst));
+	return name->dst && keeps_inode(name->change) ? inode_id(name) : 0;
 }
 
 static int lead(struct ar_later *later, struct ar_leader *leader, const struct name *name)
@@ -139,12 +142,13 @@ static int spool_follower(struct ar_later *later, const struct ar_leader *leader
 
 static int follow(struct ar_later *later, const struct ar_leader *leader, struct name *name)
 {
-	uint64_t dst;
-
 	undo_move(name);
-	dst = dst_inode_id(name);
+	/* where the first name stays as it is, its content is this one's, whatever is known of it */
+	const bool is_check = name->change && name->change->kind == AR_CHANGE_CHECK;
+	const uint64_t dst = is_check && name->dst ? inode_id(name) : dst_inode_id(name);
+
 	if (dst && dst == leader->dst) {	/* linked already */
-		if (name->change && (leader->path & AR_LEADER_META)) {
+		if (name->change && (is_check || leader->path & AR_LEADER_META)) {
 			take_out(name);
 			name->change->why = 0;
 		}
