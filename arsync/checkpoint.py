@@ -182,10 +182,13 @@ class RunManifest:
         """Return the directory of the store."""
         return self._found.store
 
-    def checkpoint(self, scanner: Scanner, granule_ns: int, sources: Sources) -> Checkpoint | None:
+    def checkpoint(
+        self, scanner: Scanner, rules: Rules, granule_ns: int, sources: Sources
+    ) -> Checkpoint | None:
         """Return what stands between the walk of one source and the manifest.
 
         Args:
+            rules: by which it is compared with the destination.
             granule_ns: how long two changes may have the same ctime, 0: never.
             sources: of the run.
         Returns: None in a dry run for a source that no run has seen.
@@ -200,7 +203,7 @@ class RunManifest:
         for name in filter(None, self._found.below.split(b"/")):
             (start,) = self._known.directory_ids([name_key((start, name))])
         compares_all = self._options.manifest.rehash or self._options.update.ignore_times
-        keeping = Keeping(tree, self._equality, granule_ns, compares_all)
+        keeping = Keeping(tree, self._equality, granule_ns, rules, compares_all)
         if self._is_trusted:
             scanner.trust_destination()
         accepted = self._options.manifest.accept_source

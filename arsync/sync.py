@@ -274,7 +274,7 @@ class _Run:
         checkpoint = None
         if self._manifest:
             granule = find_ctime_granule_ns(scanner.src, *([dst] if dst else []))
-            checkpoint = self._manifest.checkpoint(scanner, granule, sources)
+            checkpoint = self._manifest.checkpoint(scanner, rules, granule, sources)
         with ExitStack() as stack:
             extras = stack.enter_context(Later(LaterKind.EXTRAS)) if makes_way else None
             dirs = None if self._dry_run else stack.enter_context(Later(LaterKind.DIRS))

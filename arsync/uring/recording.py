@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from arsync.errors import InternalError, ManifestCorruptError, OutOfMemoryError
 from arsync.uring._native import ffi, lib
 from arsync.uring.batch import Batch
+from arsync.uring.rules import Rules
 from arsync.uring.scanner import Scanner
 
 if TYPE_CHECKING:
@@ -77,12 +78,14 @@ class Keeping:
         tree: of the source.
         equality: digest of what decides whether two entries are equal.
         granule_ns: of the clock that gives ctimes; 0 where no two changes have the same one.
+        rules: by which both sides are compared.
         compares_all: what has converged is compared all the same.
     """
 
     tree: int
     equality: int
     granule_ns: int
+    rules: Rules
     compares_all: bool = False
 
     def as_c(self) -> CData:
@@ -93,6 +96,7 @@ class Keeping:
                 "tree": self.tree,
                 "equality": self.equality,
                 "granule_ns": self.granule_ns,
+                "rules": self.rules.raw,
                 "now": int(time.time()),
             },
         )

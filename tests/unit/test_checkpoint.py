@@ -6,6 +6,7 @@ import errno
 import os
 import stat
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,8 +16,9 @@ from arsync.manifest.format import RowState
 from arsync.manifest.places import find
 from arsync.manifest.store import Store
 from arsync.model import Op
-from arsync.options import ARCHIVE, ManifestPolicy
+from arsync.options import ARCHIVE, DeletePolicy, LinkPolicy, ManifestPolicy
 from arsync.sync import sync
+from arsync.uring import recording
 from arsync.uring.faults import FOREVER, counted, fault, passes
 from tests.kit import Dir, File, HardLink, Pattern, Symlink, Tree, assert_same, make
 from tests.kit.manifests import DST, Directory, Row, history, recorded
@@ -318,3 +320,76 @@ def test_ignored_times_leave_nothing_converged(tmp_path: Path, state: Path) -> N
     for _ in range(2):
         ran = run(tmp_path / "src", tmp_path / "dst", manifest=policy(state), ignore_times=True)
         assert {b"top", b"a/one", b"a/deep/two"} <= set(ran.changes)
+
+
+def test_what_stays_in_the_way_has_not_converged(tmp_path: Path, state: Path) -> None:
+    """A directory where the source has a file is an error in every run, until it can go."""
+    make(Tree({"x": File(b"x")}), tmp_path / "src")
+    make(Tree({"x": Dir(), "x/y": File(b"y")}), tmp_path / "dst")
+    for limit, code in ((0, 23), (0, 23), (None, 0)):
+        delete = DeletePolicy(when="after", max_delete=limit)
+        ran = run(tmp_path / "src", tmp_path / "dst", delete=delete, manifest=policy(state))
+        assert ran.code == code
+    assert_recorded(recorded(state, tmp_path / "dst"), tmp_path / "dst")
+
+
+def test_a_directory_where_a_file_was(tmp_path: Path, state: Path) -> None:
+    """It is recorded as what it is when the run ends."""
+    make(Tree({"x": Dir(), "x/y": File(b"y")}), tmp_path / "src")
+    make(Tree({"x": File(b"x")}), tmp_path / "dst")
+    run(tmp_path / "src", tmp_path / "dst", manifest=policy(state))
+    assert_recorded(recorded(state, tmp_path / "dst"), tmp_path / "dst")
+
+
+def test_a_directory_that_a_link_led_to(tmp_path: Path, state: Path) -> None:
+    """-k: the source's link is followed, the destination's directory is one."""
+    make(Tree({"d": Dir(), "d/f": File(b"f")}), tmp_path / "elsewhere")
+    make(Tree({"link": Symlink("../elsewhere/d")}), tmp_path / "src")
+    links = LinkPolicy(copy_dirlinks=True)
+    run(tmp_path / "src", tmp_path / "dst", links=links, manifest=policy(state))
+    assert recorded(state, tmp_path / "dst", SRC)[b""].rows[b"link"].seen["flags"]
+    assert not recorded(state, tmp_path / "dst")[b""].rows[b"link"].seen["flags"]
+
+
+@pytest.mark.parametrize("step", ["settle", "refresh"])
+def test_what_somebody_changes_during_a_run_has_not_converged(
+    tmp_path: Path, state: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """The next run finds what changed between an entry's copy and the look at it."""
+    small_tree(tmp_path / "src")
+    changed = tmp_path / "dst" / ("top" if step == "settle" else "a")
+    look = getattr(recording, step)
+    moments = iter([changed])
+
+    def look_late(*arguments: object) -> object:
+        for path in moments:
+            path.chmod(0o711)
+        return look(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(f"arsync.checkpoint.{step}", look_late)
+        run(tmp_path / "src", tmp_path / "dst", manifest=policy(state))
+    ran = run(tmp_path / "src", tmp_path / "dst", manifest=policy(state))
+    assert set(ran.changes) == {os.fsencode(changed.name)}
+    assert run(tmp_path / "src", tmp_path / "dst", manifest=policy(state)).changes == {}
+
+
+def test_what_is_copied_in_every_run_never_converges(tmp_path: Path, state: Path) -> None:
+    """Without -t the mtimes differ after the copy: it is made again, as rsync does."""
+    small_tree(tmp_path / "src")
+    kept = replace(ARCHIVE, times=False)
+    for _ in range(2):
+        ran = run(tmp_path / "src", tmp_path / "dst", kept, manifest=policy(state))
+        assert {b"top", b"a/one", b"a/deep/two"} <= set(ran.changes)
+
+
+def test_what_waits_for_entries_has_not_converged(tmp_path: Path, state: Path) -> None:
+    """-m: a directory without files gets its mode when there are some, in whichever run."""
+    for side in ("src", "dst"):
+        make(Tree({"a": Dir(), "a/b": Dir()}), tmp_path / side)
+    (tmp_path / "src/a").chmod(0o700)
+    for _ in range(2):
+        run(tmp_path / "src", tmp_path / "dst", prune_empty_dirs=True, manifest=policy(state))
+    (tmp_path / "src/a/b/file").write_bytes(b"f")
+    run(tmp_path / "src", tmp_path / "dst", prune_empty_dirs=True, manifest=policy(state))
+    assert stat.S_IMODE(os.stat(tmp_path / "dst/a").st_mode) == 0o700

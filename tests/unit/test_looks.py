@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -116,6 +117,31 @@ def test_what_is_to_be_ignored(place: Path) -> None:
     rewrite(place / "src/small")
     ran = again(place, ignore_ctime=True)
     assert (set(ran.changes), ran.report.counts.checked_files) == (set(), 0)
+
+
+@pytest.mark.parametrize("side", ["src", "dst"])
+@pytest.mark.parametrize("skip", ["size_only", "ignore_existing", "checksum"])
+def test_a_run_that_does_not_look_leaves_the_doubt(place: Path, skip: str, side: str) -> None:
+    """What moved since it was recorded is looked at by the first run that does."""
+    rewrite(place / side / "small")
+    again(place, **{skip: True})
+    ran = again(place)
+    assert set(ran.changes) == (set() if skip == "checksum" else {b"small"})
+    assert_equal(place)
+
+
+@pytest.mark.parametrize("skip", ["size_only", "ignore_existing"])
+def test_a_row_stays_racy_until_somebody_looks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, skip: str
+) -> None:
+    """Where times are coarse, a change in the moment of the scan moves no time."""
+    make(Tree({"file": File(b"some bytes"), "empty": File(b"")}), tmp_path / "src")
+    with monkeypatch.context() as patch:
+        patch.setattr(sys.modules["arsync.sync"], "find_ctime_granule_ns", lambda *_: 10**11)
+        again(tmp_path)
+    again(tmp_path, **{skip: True})
+    assert again(tmp_path).report.counts.checked_files == 1
+    assert again(tmp_path).report.counts.checked_files == 0
 
 
 def test_a_dry_run_looks_too(place: Path) -> None:

@@ -801,6 +801,7 @@ struct ar_keeping {		/* how rows are recorded */
 	uint64_t equality;
 	int64_t now;		/* for what was hashed now, in seconds since 1970 */
 	int64_t granule_ns;	/* of ctimes; 0: no two changes have the same */
+	const struct ar_rules *rules;
 };
 
 /* how many pairs ar_settle would look at: none where all has converged */

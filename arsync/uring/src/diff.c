@@ -185,6 +185,23 @@ static uint32_t row_why(const struct diff *d, const struct ar_row *src, const st
 	return content_why(d, src, dst) | ar_attribute_why(d->rules, src, dst);
 }
 
+/* directories have pages of their own */
+bool ar_pages_agree(const struct ar_rules *rules, const struct ar_page *src,
+		    const struct ar_page *dst)
+{
+	const struct diff d = { .rules = rules, .src = src, .dst = dst };
+	uint32_t at = 0;
+
+	for (uint32_t i = 0; i < src->row_count; i++) {
+		const struct ar_row *row = &ar_rows(src)[i];
+
+		if (row->type != DT_DIR &&
+		    row_why(&d, row, ar_row_from(dst, &at, ar_row_name(src, row), row->name_len)))
+			return false;
+	}
+	return true;
+}
+
 static const struct ar_memory *memory_of(const struct diff *d, uint32_t src_row)
 {
 	const struct ar_pair *pair = &d->batch->pairs[d->pair];

@@ -206,6 +206,9 @@ bool ar_same_kind(uint8_t src_type, uint8_t dst_type);
  */
 int ar_compare_mtimes(const struct ar_rules *rules, int64_t a_s, uint32_t a_n, int64_t b_s,
 		      uint32_t b_n);
+/* whether the diff of two pages finds nothing to do but for directories and memory */
+bool ar_pages_agree(const struct ar_rules *rules, const struct ar_page *src,
+		    const struct ar_page *dst);
 /*
  * The row of a name, NULL for none, where the names that are asked for rise: *at is
  * how far it has come.  page may be NULL.
@@ -269,6 +272,9 @@ struct ar_look {
 	uint8_t flags;		/* AR_CHANGE_KNOWS_*, whose hash it is */
 	const uint8_t *hash;
 };
+
+/* AR_MEMORY_*: how a row was found again, without what the rules make nothing of */
+uint8_t ar_look_moved(const struct ar_rules *rules, uint8_t state);
 
 /* of two files of one size that the quick check calls equal, or -c leaves open; memory or NULL */
 struct ar_look ar_look(const struct ar_rules *rules, const struct ar_memory *memory);

@@ -10,7 +10,7 @@
 
 #define IN_DOUBT (AR_KNOWN_RACY | AR_KNOWN_DIRTY | AR_KNOWN_UNSTABLE | AR_KNOWN_VOLATILE)
 
-static uint8_t moved(const struct ar_rules *rules, uint8_t state)
+uint8_t ar_look_moved(const struct ar_rules *rules, uint8_t state)
 {
 	if (rules->update & AR_UPDATE_IGNORE_CTIME)
 		state &= (uint8_t)~AR_MEMORY_CTIME;
@@ -21,7 +21,7 @@ static uint8_t moved(const struct ar_rules *rules, uint8_t state)
 
 static uint32_t doubt(const struct ar_rules *rules, const struct ar_memory *memory, int side)
 {
-	const uint8_t state = moved(rules, memory->state[side]);
+	const uint8_t state = ar_look_moved(rules, memory->state[side]);
 	uint32_t why = 0;
 
 	if (!state)

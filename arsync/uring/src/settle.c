@@ -47,7 +47,7 @@ static void note_racy(struct settling *s, const struct ar_row *row, __int128 hor
 {
 	const __int128 ctime_ns = (__int128)row->ctime_s * 1000000000 + row->ctime_n;
 
-	if (row->type != DT_REG || ctime_ns < horizon)
+	if (row->type != DT_REG || !row->size || ctime_ns < horizon)
 		return;
 	known->state |= AR_KNOWN_RACY;
 	s->is_settled = false;
@@ -140,13 +140,17 @@ static void know_hash(const struct settling *s, const struct ar_change *change,
 	memcpy(known->hash, change->hash, sizeof(known->hash));
 }
 
-static void recall_known(const struct ar_memory *memory, int side, struct ar_known *known)
+/* a hash counts no more where the row moved; where nobody looked, the row stays in doubt */
+static void recall_known(const struct settling *s, const struct ar_memory *memory, int side,
+			 struct ar_known *known)
 {
 	memset(known, 0, sizeof(*known));
-	if (memory && memory->state[side] == AR_MEMORY_RECORDED) {
+	if (!memory || !memory->state[side])
+		return;
+	if (memory->state[side] == AR_MEMORY_RECORDED)
 		*known = memory->known[side];
-		known->state &= (uint8_t)~AR_KNOWN_RACY;
-	}
+	else if (ar_look_moved(s->keeping->rules, memory->state[side]) != AR_MEMORY_RECORDED)
+		known->state = AR_KNOWN_RACY;
 }
 
 /* the hashes of its chunks, where the batch has those that give its hash */
@@ -166,8 +170,8 @@ static void know(struct settling *s, const struct ar_pair *pair, uint32_t i,
 {
 	const struct ar_memory *memory = memory_of(s, pair, i);
 
-	recall_known(memory, 0, src);
-	recall_known(memory, 1, dst);
+	recall_known(s, memory, 0, src);
+	recall_known(s, memory, 1, dst);
 	if (!change)
 		return;
 	if (change->kind == AR_CHANGE_MOVE && change->state == AR_STATE_DONE) {
@@ -238,12 +242,11 @@ static int fresh_row(struct settling *s, const struct ar_pair *pair, const struc
 		s->is_settled = false;
 	} else if (change) {
 		err = look_again(s, src, row, old ? old->flags : 0, w, &known);
-	} else if (old && !(old->flags & AR_ROW_BAD)) {
+	} else if (old && !(old->flags & AR_ROW_BAD) &&
+		   (old->type == DT_DIR) == (row->type == DT_DIR)) {
 		note_racy(s, old, s->seen_horizon, &known);
 		err = copy_row(w, ar_dst_page(s->batch, pair), old);
-	} else if (row->type != DT_DIR) {	/* a directory comes later */
-		s->is_settled = false;
-	}
+	}	/* a directory comes later, and what one is in the way of */
 	if (w->rows > before) {
 		s->dst_known[self + before] = known;
 		s->chunks[self + before] = chunks;
@@ -333,6 +336,7 @@ static int keep_both(struct settling *s, const struct ar_pair *pair, const struc
 	struct ar_recorded dst = { .page = dst_page, .known = s->dst_known };
 	struct ar_recorded record = { .page = src_page, .known = s->src_known };
 	const struct ar_page *fresh = (const struct ar_page *)(s->fresh->dst + dst_page);
+	const struct ar_page *from = (const struct ar_page *)(src->src + src_page);
 	int err = keep(s, pair, fresh, s->fresh, 1, &dst);
 
 	if (!err)
@@ -341,12 +345,12 @@ static int keep_both(struct settling *s, const struct ar_pair *pair, const struc
 	if (err)
 		return err;
 	dst.bytes = s->out->aux + dst.aux;	/* which has grown since */
-	if (s->is_settled && !dst.result) {
+	if (s->is_settled && !dst.result && ar_pages_agree(s->keeping->rules, from, fresh)) {
 		record.flags = AR_RECORD_CONVERGED;
 		record.equality = s->keeping->equality;
 		record.partner = s->is_early ? ~sum_of(&dst) : sum_of(&dst);
 	}
-	return keep(s, pair, (const struct ar_page *)(src->src + src_page), src, 0, &record);
+	return keep(s, pair, from, src, 0, &record);
 }
 
 /* ------------------------------------------------------------------- a batch */
@@ -409,7 +413,7 @@ static int settle_pair(struct settling *s, uint32_t i)
 
 	s->pair = i;
 	s->is_settled = !(pair->self.kind && pair->self.state != AR_STATE_DONE) &&
-			!has_problem(s->batch, i);
+			!(pair->flags & AR_PAIR_HELD) && !has_problem(s->batch, i);
 	s->is_early = ar_needs_finish(ar_src_page(s->batch, pair), pair);
 	ar_batch_clear(s->fresh);
 	int err = open_dest(s, pair, is_new || pair->change_count || pair->self.kind);
@@ -453,7 +457,7 @@ static int refresh_row(struct settling *s, const struct ar_page *page, const str
 {
 	const struct ar_known *known = old ? &s->old_known[1 + (old - ar_rows(dst))] : NULL;
 	const bool is_named_again = row->type != DT_DIR && row->nlink > 1;
-	struct ar_row fresh = { .flags = row->flags };
+	struct ar_row fresh = { .flags = old ? old->flags : 0 };
 
 	if (old && !is_named_again && page != dst) {
 		s->dst_known[1 + w->rows] = *known;
@@ -545,7 +549,7 @@ static int refresh_pair(struct settling *s, const struct ar_pair *pair, struct a
 			pair->self.state == AR_STATE_DONE;
 	memset(s->dst_known, 0, sizeof(s->dst_known[0]));
 	const uint32_t rows = count_names(src_page, dst_page);
-	if (rows > AR_PAGE_ROWS)
+	if (rows > AR_PAGE_ROWS || src_page->flags != dst_page->flags)
 		return 0;
 	err = open_dest(s, pair, true);
 	if (!err)
@@ -555,8 +559,14 @@ static int refresh_pair(struct settling *s, const struct ar_pair *pair, struct a
 	if (!err)
 		err = ar_page_close(&w, &s->call.scratch->dir.side[DST], NULL,
 				 dst_page->flags & (AR_PAGE_FIRST | AR_PAGE_LAST), &page);
-	if (!err)
+	if (!err) {
+		const struct ar_page *fresh = (const struct ar_page *)(s->fresh->dst + page);
+
+		if (!(pair->flags & AR_PAIR_GIVEN) &&
+		    ar_attribute_why(s->keeping->rules, &src_page->self, &fresh->self))
+			s->is_settled = false;
 		err = keep_both(s, pair, s->old, 0, page);
+	}
 	ar_dir_reset(&s->call.scratch->dir, 0);
 	return err == -ENOMEM ? err : 0;
 }
