@@ -95,7 +95,7 @@ static bool is_moved(const struct ar_later *later, const struct ar_page *page,
 	char path[PATH_MAX];
 	const size_t dir = page->path_len + !!page->path_len, len = dir + row->name_len;
 
-	if (row->type != DT_REG || len > sizeof(path))
+	if (!later->dst_root || row->type != DT_REG || len > sizeof(path))
 		return false;
 	memcpy(path, ar_page_str(page, page->path_off), page->path_len);
 	if (page->path_len)
