@@ -1,6 +1,8 @@
 """Read what is recorded as rows, a page at a time.
 
-Owns the row as people's commands see it: one object an entry, which no hot path can afford.
+Owns the row as people's commands see it: one object an entry, which no hot path can afford. What a
+page has of the directories in it are names; the rest stands in their own pages, and is put together
+here.
 """
 
 from __future__ import annotations
@@ -13,9 +15,10 @@ from typing import Final, NamedTuple
 
 from arsync.errors import SelectionError, quoted
 from arsync.manifest.contents import Recorded
-from arsync.manifest.format import Page, RowState
+from arsync.manifest.format import SEEN, Page, Place, RowState, read_columns
 from arsync.manifest.reader import Reader
 from arsync.manifest.records import ROOT
+from arsync.model import PageFlag
 
 __all__ = ["DIRECTORY", "FILE", "HASHED", "WORTH", "Row", "Sheet", "entries_of", "sheets_of"]
 
@@ -104,29 +107,62 @@ class Sheet:
 
 
 def sheets_of(reader: Reader, tree: int, start: int = ROOT) -> Iterator[Sheet]:
-    """Yield a directory of a tree and all below it, each entry once: as its directory has it.
+    """Yield a directory and all below it, each entry once: a directory before its entries.
 
     Raises: ManifestCorruptError.
     """
     for one in reader.tree(tree, start):
         rows = rows_of(one)
-        is_first = not one.path and not one.place.first
-        yield Sheet(one.place.directory, one.path, rows if is_first or rows[0].name else rows[1:])
+        own = _own_rows(reader, tree, one.place.directory, rows)
+        rows = [row for row in rows if row.name not in own]
+        yield Sheet(one.place.directory, one.path, rows)
 
 
 def entries_of(reader: Reader, tree: int, path: bytes) -> Iterator[Sheet]:
     """Yield a directory itself and its entries, or the one entry that a path names.
 
+    Of a directory into which only named entries were copied, the directories among these.
+
     Raises: SelectionError where nothing is recorded of it; ManifestCorruptError.
     """
     directory = reader.find_directory(path)
-    pages = iter(()) if directory is None else reader.directory(tree, directory, path)
-    one = next(pages, None)
-    if one is None:
+    if directory is None:
         yield _entry(reader, tree, path)
         return
+    pages = reader.directory(tree, directory, path)
+    one = next(pages, None)
+    if one is None:
+        rows = list(_rows_by_id(reader, tree, reader.children(directory)).values())
+        yield Sheet(directory, path, rows) if rows else _entry(reader, tree, path)
+        return
     for page in chain((one,), pages):
-        yield Sheet(page.place.directory, path, rows_of(page))
+        rows = rows_of(page)
+        own = _own_rows(reader, tree, directory, rows)
+        yield Sheet(directory, path, [own.get(row.name, row) for row in rows])
+
+
+def _own_rows(reader: Reader, tree: int, directory: int, rows: list[Row]) -> dict[bytes, Row]:
+    """Return those directories among the rows that have a page of their own, as that has them."""
+    inodes = {row.name: row.ino for row in rows if row.type == DIRECTORY and row.name}
+    ids = reader.directory_ids([(directory, name) for name in inodes])
+    known = [(name, one) for name, one in zip(inodes, ids, strict=True) if one is not None]
+    found = _rows_by_id(reader, tree, known)
+    # another inode is a directory that was there before
+    return {name: row for name, row in found.items() if row.ino == inodes[name]}
+
+
+def _rows_by_id(
+    reader: Reader, tree: int, directories: list[tuple[bytes, int]]
+) -> dict[bytes, Row]:
+    pages = reader.pages_of(tree, [one for _, one in directories])
+    found = {}
+    for (name, directory), own in zip(directories, pages, strict=True):
+        if own:
+            flags, seen = read_columns(own[0], Place(tree, directory, b""), SEEN)
+            if flags & PageFlag.FIRST:
+                values = {column: seen[column][0] for column in SEEN}
+                found[name] = Row(name, b"", **values, state=0, hash=bytes(16), verified=0)
+    return found
 
 
 def _entry(reader: Reader, tree: int, path: bytes) -> Sheet:

@@ -121,6 +121,13 @@ class Reader(Contents):
         for name, child in self._children(self._txn, directory):
             yield os.path.join(path, name), child
 
+    def children(self, directory: int) -> list[tuple[bytes, int]]:
+        """Return names and ids of the directories in one that have an id.
+
+        Raises: ManifestCorruptError.
+        """
+        return self._read(lambda txn: list(self._children(txn, directory)))
+
     def directory(self, tree: int, directory: int, path: bytes = b"") -> Iterator[Recorded]:
         """Yield the pages of one directory, none where nothing is recorded of it.
 

@@ -136,6 +136,29 @@ def test_show_lists_as_ls_does(dst: Path, capsys: pytest.CaptureFixture[str]) ->
     assert known["."] == known["bare"] == ["------", "-", "-"]
 
 
+def test_a_destination_of_named_directories(
+    dst: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`arsync SRC DST` records SRC's copy in DST: it is shown as ls does, and exported."""
+    os.chmod(dst / "sub", 0o750)
+    assert run(["-q", str(dst), str(tmp_path / "whole")]) == 0
+    out, _ = told(capsys, "manifest", "show", tmp_path / "whole")
+    (line,) = out.splitlines()
+    info = os.stat(tmp_path / "whole/dst")
+    words = line.split()
+    assert (words[0], words[1], words[-1]) == ("drwxr-xr-x", str(info.st_nlink), "dst")
+    out, _ = told(capsys, "manifest", "export", "--format=mtree", tmp_path / "whole")
+    found = re.findall(r"^(\S+) type=dir mode=(\d+) .* time=(\d+)\.", out, re.MULTILINE)
+    paths = ["dst", "dst/empty", "dst/sub", "dst/sub/deep"]
+    assert found == [(f"./{path}", *of_directory(tmp_path / "whole" / path)) for path in paths]
+
+
+def of_directory(path: Path) -> tuple[str, str]:
+    """Return the mode and the second of the mtime, as mtree has them."""
+    info = path.stat()
+    return f"{info.st_mode & 0o7777:04o}", str(int(info.st_mtime))
+
+
 def test_names_cannot_reach_the_terminal(dst: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A line break and bytes that are not UTF-8 are escaped."""
     out, _ = told(capsys, "manifest", "show", dst, "sub/")

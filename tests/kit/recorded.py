@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from stat import S_ISLNK, S_ISREG
+from stat import S_IFMT, S_ISDIR, S_ISLNK, S_ISREG
 
 import xxhash
 
@@ -97,6 +97,9 @@ def _page(
             values[f"{time}_s"], values[f"{time}_n"] = divmod(
                 getattr(found, f"st_{time}_ns"), 10**9
             )
+        if name and S_ISDIR(found.st_mode):  # all else stands in its own page
+            values = {column: values[column] for column in ("type", "ino")}
+            values["mode"] = S_IFMT(found.st_mode)
         for column, filled in seen.items():
             filled.append(values.get(column, 0))
         targets.append(os.readlink(entry) if S_ISLNK(found.st_mode) else b"")
