@@ -215,9 +215,9 @@ def import_command(file: str, dst: str, state: Path) -> int:
 REBUILD_HELP = """Make the manifest of DST anew, from what is there and what can still be read.
 
 For a manifest that is damaged: that one is moved aside, and named. Recorded hashes stay with
-files of the type, size, mtime and inode that they had; where the ctime has moved the next run reads
-the file. All others have no hash. What was recorded of sources stays where it can be read. The next
-run compares everything once. A manifest of a newer format is left alone (exit code 42).
+files of the type, size, mtime and inode that they had; where ctime or inode has moved the next run
+reads the file. All others have no hash. What was recorded of sources stays where it can be read.
+The next run compares everything once. A manifest of a newer format is left alone (exit code 42).
 """
 
 

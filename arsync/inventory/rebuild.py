@@ -1,9 +1,9 @@
 """Make the manifest of a destination anew: from what is there, and what can still be read of it.
 
 Owns what is kept of the old one. Rows of the destination are what a walk of it finds now; a hash
-stays with a file of the type, size, mtime and inode that it had, and one whose ctime has moved is
-read by the next run. Rows of sources stay as they were recorded: a run compares them with what it
-finds. Nothing has converged, so the next run compares everything once.
+stays with a file of the type, size, mtime and inode that it had. One whose ctime or inode has moved
+is racy, with a hash or without: the next run reads it. Rows of sources stay as they were recorded:
+a run compares them with what it finds. Nothing has converged, so the next run compares everything.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Rebuilt:
     Args:
         files: regular files of the destination.
         hashed: of them, those whose recorded hash was kept.
-        racy: of these, those whose ctime has moved.
+        racy: those with size and mtime as recorded, but not their ctime or inode.
         lost: recorded hashes of files that are gone or not what they were.
         unread: directories of which nothing could be recorded.
         salvaged: what could not be read of the old manifest.
@@ -117,23 +117,25 @@ class _Rebuilding:
         self._rebuilt = rebuilt
         self._seen: set[int] = {ROOT}
         self._long: dict[int, list[Kept]] = {}
-        self._keeping = Keeping(tree=0, equality=0, granule_ns=0)
+        self._identity = Identity.current()
+        self._rules = Rules(SyncOptions(), 1, self._identity)
+        self._keeping = Keeping(tree=0, equality=0, granule_ns=0, rules=self._rules)
 
     def run(self) -> None:
         """Record everything, then forget what is gone."""
         known = self._count_hashes()
-        identity = Identity.current()
-        options = SyncOptions()
         with ExitStack() as stack:
             root = stack.enter_context(Root(self._root))
-            self._scanner = Scanner(root, None, scan_flags(options, as_root=identity.is_root))
+            self._scanner = Scanner(
+                root, None, scan_flags(SyncOptions(), as_root=self._identity.is_root)
+            )
             for path in self._own:
                 info = path.stat()
                 self._scanner.hide(info.st_dev, info.st_ino)
             self._recorder = Recorder(self._store, _nothing_to_wait_for)
             self._places = Checkpoint(self._recorder, self._scanner, self._keeping)
             try:
-                walk = Walk(self._scanner, Rules(options, 1, identity), [Whole()], self._receive)
+                walk = Walk(self._scanner, self._rules, [Whole()], self._receive)
                 walk.remember(self)
                 walk.run()
             finally:

@@ -208,8 +208,8 @@ def rebuilt_text(located: Located, rebuilt: Rebuilt) -> str:
     ]
     counts = {
         "kept their hashes": rebuilt.hashed,
-        "of them are read by the next run: their ctime has moved": rebuilt.racy,
         "have no hash": bare,
+        "are read by the next run: their ctime or inode has moved": rebuilt.racy,
         "hashes are lost: of files that are gone, or not what they were": rebuilt.lost,
         "directories could not be read": rebuilt.unread,
     }

@@ -156,7 +156,7 @@ class Remembered(NamedTuple):
         known: `struct ar_known` for each row of its record; zeros where nothing is.
         files: regular files among them.
         hashed: files with a hash.
-        racy: of these, files whose ctime has moved.
+        racy: files with size and mtime as recorded, but not their ctime or inode.
         chunked: of the hashed ones, those with chunk hashes.
     """
 
@@ -183,10 +183,9 @@ def remembered(batch: Batch, pair: int) -> Remembered:
     parts, racy = [own], 0
     for at, judged in enumerate(memory[2 * size :: width]):
         known = memory[at * width : at * width + size]
-        is_hashed = known[_STATE_AT] & lib.AR_KNOWN_HASHED
         if not judged or judged & lib.AR_MEMORY_INODE:
             known = bytes(size)
-        elif judged & lib.AR_MEMORY_CTIME and is_hashed:
+        if judged & (lib.AR_MEMORY_CTIME | lib.AR_MEMORY_INODE):
             state = known[_STATE_AT] | lib.AR_KNOWN_RACY
             known = known[:_STATE_AT] + bytes([state]) + known[_STATE_AT + 1 :]
             racy += 1
