@@ -30,6 +30,7 @@ class _Lib:
     AR_PAGE_ROWS: int
     AR_NONE: int
     AR_NO_PAGE: int
+    AR_KEY_BYTES: int
     AR_HASH_CHUNK: int
     AR_BIG_BYTES: int
     AR_ROW_MOUNT: int
@@ -378,7 +379,7 @@ class _Lib:
     def ar_records_compare(self, batch: CData, side: int, records: CData, count: int, /) -> int: ...
     def ar_records_check(self, records: CData, count: int, /) -> int: ...
     def ar_child_keys(
-        self, parent: CData, first: int, batch: CData, first_pair: int, out: CData, /
+        self, parent: CData, first: int, batch: CData, first_pair: int, keys: CData, /
     ) -> int: ...
     def ar_identify(self, batch: CData, first_pair: int, ids: CData, count: int, /) -> None: ...
     def ar_next_part(self, batch: CData, pair: int, /) -> int: ...

@@ -108,11 +108,10 @@ def child_keys(parent: Batch, first: int, batch: Batch, first_pair: int) -> list
     Args:
         first: the child that became the first of them; what only the destination has is passed
             over.
-    Raises: OutOfMemoryError.
     """
-    out = Batch()
-    _check(lib.ar_child_keys(parent.raw, first, batch.raw, first_pair, out.raw))
-    data = _aux(out)
+    room = ffi.new("uint8_t[]", lib.AR_KEY_BYTES * (batch.pair_count - first_pair))
+    length = _check(lib.ar_child_keys(parent.raw, first, batch.raw, first_pair, room))
+    data = ffi.buffer(room, length)[:]
     keys, at = [], 0
     while at < len(data):
         (length,) = _LENGTH.unpack_from(data, at)

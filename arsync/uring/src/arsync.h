@@ -766,11 +766,13 @@ struct ar_chains {		/* records of the directories of a batch's pairs, in their o
 
 /*
  * The manifest's keys (parent's id, big-endian, and name) of the children that became
- * the source's pairs of a batch from first_pair on, each after its length (u32), at the
- * end of out->aux.  Children from first on that the source does not have are passed over.
+ * the source's pairs of a batch from first_pair on, each after its length (u32).  Children
+ * from first on that the source does not have are passed over.  Room for
+ * AR_KEY_BYTES a pair; returns how many bytes there are.
  */
+#define AR_KEY_BYTES 267
 int ar_child_keys(const struct ar_batch *parent, uint32_t first, const struct ar_batch *batch,
-		  uint32_t first_pair, struct ar_batch *out);
+		  uint32_t first_pair, uint8_t *keys);
 /*
  * Says which directories the pairs from one on are: an id for each that the source has,
  * the last one for all that follow.  A pair of extras is of the directory before it.

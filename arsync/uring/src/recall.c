@@ -25,11 +25,13 @@ static uint32_t count_source_pairs(const struct ar_batch *batch, uint32_t first_
 	return count;
 }
 
+_Static_assert(AR_KEY_BYTES == 4 + 8 + NAME_MAX, "room for the longest name");
+
 int ar_child_keys(const struct ar_batch *parent, uint32_t first, const struct ar_batch *batch,
-		  uint32_t first_pair, struct ar_batch *out)
+		  uint32_t first_pair, uint8_t *keys)
 {
 	uint32_t count = count_source_pairs(batch, first_pair);
-	char key[4 + 8 + NAME_MAX];
+	uint8_t *at = keys;
 
 	for (uint32_t i = first; count && i < parent->child_count; i++) {
 		const struct ar_child *child = &parent->children[i];
@@ -44,15 +46,13 @@ int ar_child_keys(const struct ar_batch *parent, uint32_t first, const struct ar
 
 		if (row->name_len > NAME_MAX)
 			return -EINVAL;
-		memcpy(key, &len, 4);
-		memcpy(key + 4, &above, 8);
-		memcpy(key + 12, ar_row_name(page, row), row->name_len);
-		if (ar_batch_add_aux(out, key, 4 + len) == AR_NONE)
-			return -ENOMEM;
-		out->aux_bytes--;	/* no NUL between them */
+		memcpy(at, &len, 4);
+		memcpy(at + 4, &above, 8);
+		memcpy(at + 12, ar_row_name(page, row), row->name_len);
+		at += 4 + len;
 		count--;
 	}
-	return count ? -EINVAL : 0;
+	return count ? -EINVAL : (int)(at - keys);
 }
 
 void ar_identify(struct ar_batch *batch, uint32_t first_pair, const uint64_t *ids, uint32_t count)
