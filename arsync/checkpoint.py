@@ -56,6 +56,8 @@ __all__ = ["Checkpoint", "RunManifest", "manifest_directories", "open_manifest"]
 _GOOD_ENDS: Final = frozenset({0, PartialTransferError.exit_code, VanishedError.exit_code})
 """Exit codes of runs that have recorded all that they did."""
 
+_WHOLE: Final = int(PageFlag.FIRST | PageFlag.LAST)
+
 
 def open_manifest(
     options: SyncOptions, dst: Root, sources: Sequence[bytes]
@@ -400,7 +402,7 @@ class Checkpoint:
         """
         whole: list[Kept] = []
         for one in settle(self._scanner, batch, self._keeping):
-            if one.flags & PageFlag.FIRST and one.flags & PageFlag.LAST:
+            if one.flags & _WHOLE == _WHOLE:
                 whole.append(one)
             else:
                 self._keep_part(one)

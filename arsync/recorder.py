@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from queue import Queue
 from typing import Any, Final
 
@@ -56,6 +57,22 @@ class Known:
             return self._contents.pages_between(tree, directory, first, last)
 
 
+@dataclass(eq=False)
+class _Gathered:
+    """Hold what one transaction will change, and until then what is looked up in it.
+
+    Args:
+        ids: of new directories, by their keys.
+        firsts: for a tree and a directory the page that begins it.
+        bytes: of all pages and hashes.
+    """
+
+    group: Group = field(default_factory=Group)
+    ids: dict[bytes, int] = field(default_factory=dict)
+    firsts: dict[tuple[int, int], bytes] = field(default_factory=dict)
+    bytes: int = 0
+
+
 class Recorder(Known):
     """Gather what is to be recorded and commit it, a group at a time, from a thread of its own.
 
@@ -68,14 +85,12 @@ class Recorder(Known):
         super().__init__(store)
         self._store = store
         self._barrier = barrier
-        self._new: dict[bytes, int] = {}
         self._next_id = store.next_directory()
-        self._group = Group()
-        self._bytes = 0
+        self._now = _Gathered()
+        self._uncommitted = [self._now]
         self._since = time.monotonic()
-        self._uncommitted: dict[tuple[int, int], bytes] = {}
         self._passing = threading.Lock()
-        self._groups: Queue[Group | None] = Queue(_GROUPS_WAITING)
+        self._groups: Queue[_Gathered | None] = Queue(_GROUPS_WAITING)
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._commit_all, name="arsync-recorder")
         self._thread.start()
@@ -87,20 +102,21 @@ class Recorder(Known):
             return [known or self._new_id(key) for key, known in zip(keys, found, strict=True)]
 
     def _new_id(self, key: bytes) -> int:
-        known = self._new.get(key)
-        if known is None:
-            known = self._new[key] = self._next_id
-            self._next_id += 1
+        for one in self._uncommitted:
+            if key in one.ids:
+                return one.ids[key]
+        known = self._now.ids[key] = self._next_id
+        self._next_id += 1
         return known
 
     def pages_of(self, tree: int, directories: Sequence[int]) -> list[list[bytes]]:
         """Return the pages of directories, the one that begins them as this run records it."""
         with self._lock:
             chains = self._contents.pages_of(tree, directories)
-            for chain, directory in zip(chains, directories, strict=True):
-                fresh = self._uncommitted.get((tree, directory))
-                if fresh is not None:
-                    chain[:1] = [fresh]
+            for firsts in [one.firsts for one in self._uncommitted if one.firsts]:
+                for chain, directory in zip(chains, directories, strict=True):
+                    if (tree, directory) in firsts:
+                        chain[:1] = [firsts[tree, directory]]
             return chains
 
     def add(self, pages: Sequence[Kept], *, only_beginnings: bool = False) -> None:
@@ -111,7 +127,7 @@ class Recorder(Known):
         with self._lock:
             for one in pages:
                 if only_beginnings:
-                    self._group.beginnings[one.tree, one.directory] = one.data
+                    self._now.group.beginnings[one.tree, one.directory] = one.data
                 else:
                     self._add_all(one.tree, one.directory, [(one.key, one.data)])
                     self._note_chunks(one.tree, one.directory, one.chunks)
@@ -129,8 +145,8 @@ class Recorder(Known):
 
     def _add_all(self, tree: int, directory: int, pages: Sequence[tuple[bytes, bytes]]) -> None:
         """Add all pages of a directory; what an earlier source left at its beginning is past."""
-        self._group.beginnings.pop((tree, directory), None)
-        self._group.pages.append((tree, directory, pages))
+        self._now.group.beginnings.pop((tree, directory), None)
+        self._now.group.pages.append((tree, directory, pages))
 
     def _note_chunks(
         self, tree: int, directory: int, chunks: Sequence[tuple[bytes, bytes]]
@@ -138,15 +154,15 @@ class Recorder(Known):
         """Note of a directory of the destination the files that keep chunk hashes, or get some."""
         if tree:
             return
-        self._group.chunked.append((directory, frozenset(name for name, _ in chunks)))
+        self._now.group.chunked.append((directory, frozenset(name for name, _ in chunks)))
         for name, hashes in chunks:
             if hashes:
-                self._group.chunks.append(((directory, name), hashes))
-                self._bytes += len(hashes)
+                self._now.group.chunks.append(((directory, name), hashes))
+                self._now.bytes += len(hashes)
 
     def _note(self, tree: int, directory: int, first: bytes, length: int) -> None:
-        self._uncommitted[tree, directory] = first
-        self._bytes += length
+        self._now.firsts[tree, directory] = first
+        self._now.bytes += length
 
     def _pass_on(self, *, at_once: bool) -> None:
         with self._passing:  # groups are committed in the order in which they were gathered
@@ -154,13 +170,14 @@ class Recorder(Known):
                 if self._error:
                     raise self._error
                 late = time.monotonic() - self._since > _GROUP_S
-                if not (at_once or late or self._bytes > _GROUP_BYTES):
+                if not (at_once or late or self._now.bytes > _GROUP_BYTES):
                     return
-                group, self._group = self._group, Group()
-                group.directories = list(self._new.items())
-                self._bytes = 0
+                gathered = self._now
+                gathered.group.directories = list(gathered.ids.items())
+                self._now = _Gathered()
+                self._uncommitted.append(self._now)
                 self._since = time.monotonic()
-            self._groups.put(group)
+            self._groups.put(gathered)
 
     def close(self, line: dict[str, Any] | None = None) -> None:
         """Commit what is left, with a line of the history, and end the thread.
@@ -168,7 +185,7 @@ class Recorder(Known):
         Raises: what ended a commit: FileError for a full disk, ManifestCorruptError.
         """
         if line:
-            self._group.runs.append(line)
+            self._now.group.runs.append(line)
         try:
             self._pass_on(at_once=True)
         finally:
@@ -178,24 +195,15 @@ class Recorder(Known):
             raise self._error
 
     def _commit_all(self) -> None:
-        while (group := self._groups.get()) is not None:
+        while (gathered := self._groups.get()) is not None:
             if self._error:
                 continue
             try:
-                if group.pages or group.beginnings:
+                if gathered.group.pages or gathered.group.beginnings:
                     self._barrier()
-                self._store.commit(group)
+                self._store.commit(gathered.group)
             except BaseException as error:
                 self._error = error
                 continue
-            self._forget(group)
-
-    def _forget(self, group: Group) -> None:
-        """Drop what is in the store now, unless a later group has it anew."""
-        firsts = [((tree, directory), pages[0][1]) for tree, directory, pages in group.pages]
-        with self._lock:
-            for key, _ in group.directories:
-                self._new.pop(key, None)
-            for place, first in (*firsts, *group.beginnings.items()):
-                if self._uncommitted.get(place) is first:
-                    del self._uncommitted[place]
+            with self._lock:
+                self._uncommitted.remove(gathered)
