@@ -31,7 +31,7 @@ from arsync.errors import (
 )
 from arsync.manifest.contents import name_key
 from arsync.manifest.identity import Identity, identify
-from arsync.manifest.places import STATE_VARIABLE, find, state_directory
+from arsync.manifest.places import STATE_VARIABLE, Found, find, state_directory
 from arsync.manifest.places import settle as settle_place
 from arsync.manifest.reader import Reader
 from arsync.manifest.records import ROOT
@@ -64,6 +64,9 @@ def open_manifest(
 ) -> tuple[RunManifest | None, str]:
     """Open a destination's manifest for a run; where nobody said where it is, one can do without.
 
+    Nothing is recorded of single files, so they get no manifest: it would be the one of every
+    destination below theirs.
+
     Returns: None where there is to be none; what somebody may wonder about, else "".
     Raises: SelectionError where the destination is the state directory; as `RunManifest` does.
     """
@@ -72,7 +75,10 @@ def open_manifest(
         _refuse_state_directory(policy, dst)
         if not policy.manifest:
             return None, ""
-        manifest = RunManifest(options, dst, sources)
+        found = find(state_directory(policy.state_dir), dst.path)
+        if found.is_new and not any(map(os.path.isdir, sources)):
+            return None, ""
+        manifest = RunManifest(options, dst, sources, found)
         return manifest, manifest.note
     except (FileError, NotSupportedError) as error:
         if policy.state_dir or os.environ.get(STATE_VARIABLE):
@@ -114,17 +120,20 @@ class RunManifest:
         options: of the run.
         dst: the destination's root, which is there already.
         sources: as they were given.
+        found: where it is.
     Raises: LockHeldError while another run has it; ManifestCorruptError; ManifestError where two
-        stores match; NotSupportedError for a state directory that cannot hold one; FileError.
+        stores match; FileError.
     """
 
-    def __init__(self, options: SyncOptions, dst: Root, sources: Sequence[bytes]) -> None:
+    def __init__(
+        self, options: SyncOptions, dst: Root, sources: Sequence[bytes], found: Found
+    ) -> None:
         self._options = options
         self._sources = [os.fsdecode(one) for one in sources]
         self._equality = _digest(options, UserIdentity.current())
         self._was_clean = True
         self._doubt = "no run has recorded it yet"
-        self._found = find(state_directory(options.manifest.state_dir), dst.path)
+        self._found = found
         self._started = time.time()
         self._known: Known | None = None
         with ExitStack() as stack:

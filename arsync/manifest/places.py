@@ -6,6 +6,7 @@ store is found by the identity that its `destination.json` has, never by its nam
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import secrets
@@ -188,7 +189,8 @@ def _prepare(state: Path) -> None:
         state.mkdir(mode=0o700, parents=True, exist_ok=True)
         directory_fd = os.open(state, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:
-        raise FileError(describe("open", state, error.errno or 0)) from error
+        number = errno.ENOTDIR if error.errno == errno.EEXIST else error.errno or 0
+        raise FileError(describe("keep manifests in", state, number)) from error
     try:
         magic = probe_origin(directory_fd).magic
     finally:

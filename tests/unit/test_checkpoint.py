@@ -293,6 +293,18 @@ def test_a_second_run_beside_the_first_is_refused(tmp_path: Path, state: Path) -
     assert (tmp_path / "dst/top").read_bytes() == b"top"
 
 
+def test_single_files_get_no_store(tmp_path: Path, state: Path) -> None:
+    """Nothing is recorded of them, and it would stand above all destinations below."""
+    small_tree(tmp_path / "src")
+    options = options_of(manifest=policy(state))
+    for dst in ("dst/", "dst/other"):
+        (tmp_path / "dst").mkdir(exist_ok=True)
+        assert sync(tmp_path / "src/top", f"{tmp_path}/{dst}", options).exit_code == 0
+    assert not list(state.glob("*/data.mdb"))
+    assert sync(tmp_path / "src", tmp_path / "dst/below", options).exit_code == 0
+    assert find(state, bytes(tmp_path / "dst")).is_new
+
+
 def test_a_destination_below_another_shares_its_store(tmp_path: Path, state: Path) -> None:
     """What a run into a directory below records is found by a run into the whole."""
     small_tree(tmp_path / "src")

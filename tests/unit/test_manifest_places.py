@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from arsync.errors import ManifestCorruptError, ManifestError, NotSupportedError
+from arsync.errors import FileError, ManifestCorruptError, ManifestError, NotSupportedError
 from arsync.manifest import places
 from arsync.manifest.identity import Identity, identify, identify_above
 from arsync.manifest.places import Found, find, settle
@@ -191,3 +191,10 @@ def test_stores_are_kept_where_the_user_says(monkeypatch: pytest.MonkeyPatch) ->
     for other in ("relative", ""):
         monkeypatch.setenv("XDG_STATE_HOME", other)
         assert places.state_directory() == Path("/home/x/.local/state/arsync")
+
+
+def test_a_file_is_no_state_directory(tmp_path: Path) -> None:
+    """The sentence names it, and what is wrong with it."""
+    (tmp_path / "file").touch()
+    with pytest.raises(FileError, match=r"cannot keep manifests in '.*/file': Not a directory"):
+        find(tmp_path / "file", bytes(tmp_path))
