@@ -67,7 +67,9 @@ _METHODS: Final = {
 # Coarser than what a nameless file shows at once, because the inode in memory is finer.
 _COARSE_KINDS: Final = {"vfat": 2_000_000_000, "msdos": 2_000_000_000, "exfat": 10_000_000}
 _MULTIGRAIN_KINDS: Final = frozenset({"ext4", "xfs", "btrfs", "tmpfs"})
+_FINE_KINDS: Final = _MULTIGRAIN_KINDS | {"ext2", "ext3", "overlay", "f2fs", "bcachefs", "zfs"}
 _TICK_NS: Final = 10_000_000  # of a kernel with HZ=100
+_SECOND_NS: Final = 1_000_000_000
 
 
 @dataclass(frozen=True)
@@ -232,10 +234,22 @@ def find_ctime_granule_ns(*roots: Root) -> int:
     Source: Documentation/filesystems/multigrain-ts.rst of Linux 6.13.
     """
     release = tuple(int(part) for part in re.findall(r"\d+", os.uname().release)[:2])
-    kinds = {probe_filesystem(root.fd).kind for root in roots}
-    if release >= (6, 13) and kinds <= _MULTIGRAIN_KINDS:
-        return 0
-    return max(_TICK_NS, *(_COARSE_KINDS.get(kind, 0) for kind in kinds))
+    granules = [_ctime_granule_ns(probe_filesystem(root.fd), release) for root in roots]
+    return max(granules)
+
+
+def _ctime_granule_ns(filesystem: Filesystem, release: tuple[int, ...]) -> int:
+    kind = filesystem.kind
+    if kind in _COARSE_KINDS:
+        return max(_TICK_NS, _COARSE_KINDS[kind])
+    if kind not in _FINE_KINDS or _keeps_seconds(filesystem):
+        return _SECOND_NS
+    return 0 if release >= (6, 13) and kind in _MULTIGRAIN_KINDS else _TICK_NS
+
+
+def _keeps_seconds(filesystem: Filesystem) -> bool:
+    """Tell of ext4 whether its inodes are too small for nanoseconds, and so for birth times."""
+    return filesystem.kind in ("ext2", "ext3", "ext4") and not filesystem.has_birth_time
 
 
 def find_granule_ns(dst: Root, *, may_write: bool) -> int:
@@ -244,9 +258,11 @@ def find_granule_ns(dst: Root, *, may_write: bool) -> int:
     Args:
         may_write: a nameless file may be made to see it; without, the type of filesystem decides.
     """
-    kind = probe_filesystem(dst.fd).kind
-    if kind in _COARSE_KINDS or not may_write:
-        return _COARSE_KINDS.get(kind, 1)
+    filesystem = probe_filesystem(dst.fd)
+    if _keeps_seconds(filesystem):
+        return _SECOND_NS
+    if filesystem.kind in _COARSE_KINDS or not may_write:
+        return _COARSE_KINDS.get(filesystem.kind, 1)
     try:
         fd = os.open(f"/proc/self/fd/{dst.fd}", os.O_TMPFILE | os.O_WRONLY, 0o600)
     except OSError:

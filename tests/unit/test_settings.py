@@ -6,6 +6,7 @@ import errno
 import os
 import resource
 import subprocess
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from arsync.settings import (
     EngineChoice,
     choose_run_engine,
     explain_refusal,
+    find_ctime_granule_ns,
     find_granule_ns,
     make_settings,
 )
@@ -188,6 +190,13 @@ def granule(path: Path, *, may_write: bool = True) -> int:
         return find_granule_ns(root, may_write=may_write)
 
 
+def ctime_granule(*paths: Path) -> int:
+    """Ask how long two changes may have the same ctime in one of several directories."""
+    with ExitStack() as stack:
+        roots = [stack.enter_context(Root(os.fsencode(path))) for path in paths]
+        return find_ctime_granule_ns(*roots)
+
+
 def test_linux_filesystems_keep_nanoseconds(each_filesystem: Path) -> None:
     """A file without a name shows it, and nothing is left."""
     assert granule(each_filesystem) == 1
@@ -219,7 +228,21 @@ def test_an_ext4_of_small_inodes_keeps_seconds() -> None:
         make = ["mkfs.ext4", "-q", "-F", "-I", "128", str(mount.device)]
         subprocess.run(make, env={"PATH": SEARCH_PATH}, check=True, capture_output=True)
         mount.mount()
-        assert granule(mount.path) == 1_000_000_000
+        assert granule(mount.path) == granule(mount.path, may_write=False) == 1_000_000_000
+        assert ctime_granule(mount.path) == 1_000_000_000
+
+
+@pytest.mark.parametrize(("release", "ns"), [("6.12.9", 10_000_000), ("6.13.0-rc1", 0)])
+def test_ctimes_that_tell_changes_apart(
+    filesystems: Filesystems, monkeypatch: pytest.MonkeyPatch, release: str, ns: int
+) -> None:
+    """A kernel with multigrain timestamps never gives one twice, an older one for a tick."""
+    system = os.uname()
+    known = (system.sysname, system.nodename, release, system.version, system.machine)
+    monkeypatch.setattr(os, "uname", lambda: os.uname_result(known))
+    with filesystems.mount("ext4").directory() as path:
+        assert ctime_granule(path) == ns
+        assert ctime_granule(path, Path("/proc")) == 1_000_000_000
 
 
 def test_where_no_file_can_be_made_nanoseconds_are_taken() -> None:
