@@ -144,7 +144,7 @@ class RunManifest:
                 settle_place(self._found)
                 self._was_clean = store.was_clean
                 self._doubt = self._doubt_of(store.runs())
-                self._known = Recorder(self._store, dst.sync_filesystem)
+                self._known = Recorder(self._store, dst.sync)
             elif not self._found.is_new:
                 self._reader = stack.enter_context(Reader(self._found.store))
                 self._was_clean = not self._reader.lock.is_left

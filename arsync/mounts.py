@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["Mount", "find_mount", "read_mounts", "walk_would_enter"]
+__all__ = ["Mount", "find_mount", "mounts_below", "read_mounts", "walk_would_enter"]
 
 _OCTAL = re.compile(rb"\\([0-7]{3})")
 
@@ -71,6 +71,16 @@ def _options(text: str) -> tuple[str, ...]:
     if "ro" in options:
         options.pop("rw", None)
     return tuple(options)
+
+
+def mounts_below(path: bytes) -> list[Mount]:
+    """Return what can be written to below a directory, one mount of each filesystem."""
+    above = os.path.realpath(path).rstrip(b"/") + b"/"
+    found: dict[int, Mount] = {}
+    for mount in read_mounts():
+        if mount.point.startswith(above) and mount.kind != "autofs" and "ro" not in mount.options:
+            found.setdefault(mount.dev, mount)
+    return list(found.values())
 
 
 def find_mount(number: int, dev: int) -> Mount | None:

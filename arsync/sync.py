@@ -405,7 +405,7 @@ class _Run:
             return
         self._found.add(settled.raw[0])
         if copied_to and self._lanes and extras.count and self._counts().done_files:
-            copied_to.sync_filesystem()
+            copied_to.sync()
         with self._timed(Phase.DELETE.value):
             parts = (ExtrasPass.FILES, ExtrasPass.DIRS)
             if self._delete_policy.trash_dir is not None:

@@ -9,10 +9,12 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from arsync.errors import FileError, InternalError, OutOfMemoryError, SelectionError, describe
 from arsync.filters import Filters
+from arsync.mounts import mounts_below
 from arsync.options import SyncOptions
 from arsync.uring._native import ffi, lib
 from arsync.uring.batch import Batch
@@ -60,19 +62,15 @@ class Root:
         """Wait until everything written to the tree is on its disks.
 
         Raises: FileError where a disk could not take it.
-        Durability: what was written before is; an error of a filesystem mounted below the root is
-            not told.
-        Source: sync(2), syncfs(2).
-        """
-        os.sync()
-        self.sync_filesystem()
-
-    def sync_filesystem(self) -> None:
-        """Wait until everything written to the root's own filesystem is on its disk.
-
-        Raises: FileError where the disk could not take it.
+        Durability: what was written before is, on filesystems mounted below the root, too.
         Source: syncfs(2).
         """
+        self._sync_filesystem()
+        for mount in mounts_below(self.path):
+            with suppress(SelectionError), Root(mount.point) as below:  # not to be opened
+                below._sync_filesystem()
+
+    def _sync_filesystem(self) -> None:
         result = lib.ar_root_sync(self.raw)
         if result:
             raise FileError(describe("write everything back to", self.path, -result))

@@ -21,6 +21,7 @@ from arsync.sync import sync
 from arsync.uring import recording
 from arsync.uring.faults import FOREVER, counted, fault, passes
 from tests.kit import Dir, File, HardLink, Pattern, Symlink, Tree, assert_same, make
+from tests.kit.filesystems import mounted
 from tests.kit.manifests import DST, Directory, Row, history, recorded
 from tests.kit.syncing import BIG, CHUNK, hash_of, interrupted_at, options_of, run, single
 
@@ -214,6 +215,19 @@ def test_nothing_is_recorded_that_is_not_on_the_disk(tmp_path: Path, state: Path
     assert recorded(state, tmp_path / "dst") == {}
     assert run(tmp_path / "src", tmp_path / "dst", manifest=policy(state)).code == 0
     assert_recorded(recorded(state, tmp_path / "dst"), tmp_path / "dst")
+
+
+def test_what_is_mounted_below_the_destination_is_on_its_disk_too(
+    tmp_path: Path, state: Path
+) -> None:
+    """Each filesystem is asked before a row says what is there."""
+    small_tree(tmp_path / "src")
+    (tmp_path / "dst/a").mkdir(parents=True)
+    with mounted("-t", "tmpfs", "tmpfs", tmp_path / "dst/a"):
+        with fault(Op.SYNC, value=errno.EIO, skip=1, count=FOREVER):
+            ran = run(tmp_path / "src", tmp_path / "dst", manifest=policy(state))
+        assert ran.code == 11
+        assert recorded(state, tmp_path / "dst") == {}
 
 
 @pytest.mark.parametrize("left", [1, 2, 3, 4])

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from arsync.mounts import find_mount, read_mounts, walk_would_enter
+from arsync.mounts import find_mount, mounts_below, read_mounts, walk_would_enter
 from tests.kit.children import become_nobody, hide_proc, in_child
 from tests.kit.filesystems import mounted
 from tests.requirements import need_root, need_unprivileged
@@ -187,3 +187,17 @@ def test_without_proc_paths_are_compared(tmp_path: Path) -> None:
         return [list(read_mounts()), enters(src, below), enters(src, src), enters(src, beside)]
 
     assert in_child(ask) == [[], True, True, False]
+
+
+def test_filesystems_below_a_directory_are_found_once(tmp_path: Path) -> None:
+    """One mount stands for each, read-only ones for none."""
+    for name in ("one", "again", "fixed"):
+        (tmp_path / name).mkdir()
+    with mounted("-t", "tmpfs", "tmpfs", tmp_path / "one"):
+        with (
+            mounted("--bind", tmp_path / "one", tmp_path / "again"),
+            mounted("-t", "tmpfs", "-o", "ro", "tmpfs", tmp_path / "fixed"),
+        ):
+            found = [mount.point for mount in mounts_below(bytes(tmp_path))]
+        assert found == [bytes(tmp_path / "one")]
+        assert mounts_below(bytes(tmp_path / "one")) == []
