@@ -69,17 +69,13 @@ def _apply(plan: PlanFile, folded: Folded) -> int:
 
 def _options_of(plan: PlanFile, folded: Folded) -> Folded:
     """Return the plan's options, with what is told as this command line says it."""
-    told = folded.sync
-    options = replace(
-        plan.header.options,
-        report_unchanged=told.report_unchanged,
-        report_passed=told.report_passed,
-    )
+    from arsync.planfile.header import told_as
+
     log_file = folded.output.log_file
     output = folded.output
     if log_file is not None:  # the run is at work in the plan's directory
         output = replace(output, log_file=os.path.abspath(log_file))
-    return replace(folded, sync=options, output=output)
+    return Folded(told_as(plan.header.options, folded.sync), output, folded.notes)
 
 
 def _check_entries(plan: PlanFile, name: str, folded: Folded) -> None:

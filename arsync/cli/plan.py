@@ -37,10 +37,10 @@ def run_plan(line: CommandLine) -> int:
     files = [item.value for item in line.given if item.option is PLAN_FILE]
     folded = folded_here([item for item in line.given if item.option is not PLAN_FILE])
     from arsync import __version__
-    from arsync.planfile.header import as_dry_run, header_of
+    from arsync.planfile.header import as_dry_run, header_of, told_as
 
     header = header_of(__version__, list(map(os.fsencode, sources)), os.fsencode(dst), folded.sync)
-    dry = replace(folded, sync=as_dry_run(folded.sync))
+    dry = replace(folded, sync=told_as(as_dry_run(header.options), folded.sync))
     if files:
         return _write(sources, dst, dry, header, files[-1])
     from arsync.cli.transfer import transfer

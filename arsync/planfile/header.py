@@ -16,7 +16,7 @@ from arsync.manifest.identity import Identity, identify
 from arsync.options import SyncOptions
 from arsync.uring import Identity as UserIdentity
 
-__all__ = ["Header", "Place", "as_dry_run", "check_header", "header_of", "within"]
+__all__ = ["Header", "Place", "as_dry_run", "check_header", "header_of", "told_as", "within"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,9 +55,8 @@ def header_of(version: str, sources: Sequence[bytes], dst: bytes, options: SyncO
 
     Args:
         version: of arsync.
-        options: of the run that it is for; how much of it is told is the business of that run.
+        options: of the run that it is for; how much is told of that is its own business.
     """
-    write = replace(options.write, dry_run=False)
     return Header(
         arsync=version,
         created=int(time.time()),
@@ -65,20 +64,33 @@ def header_of(version: str, sources: Sequence[bytes], dst: bytes, options: SyncO
         user=UserIdentity.current(),
         sources=tuple(_place(path) for path in sources),
         destination=_place(dst),
-        options=replace(options, write=write, report_unchanged=False, report_passed=False),
+        options=_repeatable(options),
     )
 
 
-def as_dry_run(options: SyncOptions) -> SyncOptions:
-    """Return the options with which a plan is made.
+def _repeatable(options: SyncOptions) -> SyncOptions:
+    """Return options with which two runs do the same.
 
-    With -H one thread walks: the first name of a file that is found is the one that is copied, and
-    two plans of the same trees must be the same.
+    With -H one thread walks: the first name of a file that is found is the one that is copied.
     """
     engine = options.engine
     if options.preserve.hard_links:
         engine = replace(engine, scan_threads=1)
-    return replace(options, write=replace(options.write, dry_run=True), engine=engine)
+    write = replace(options.write, dry_run=False)
+    plain = replace(options, write=write, engine=engine)
+    return told_as(plain, SyncOptions())
+
+
+def as_dry_run(options: SyncOptions) -> SyncOptions:
+    """Return the options with which a plan is made."""
+    return replace(options, write=replace(options.write, dry_run=True))
+
+
+def told_as(options: SyncOptions, told: SyncOptions) -> SyncOptions:
+    """Return options of which as much is told as of others."""
+    return replace(
+        options, report_unchanged=told.report_unchanged, report_passed=told.report_passed
+    )
 
 
 def check_header(header: Header, name: str) -> None:

@@ -216,8 +216,68 @@ def test_hard_links_are_planned_the_same_each_time(place: Path) -> None:
         plan(place, "-aH", "--scan-threads=16", file="../again")
         again = (place.parent / "again").read_bytes().splitlines()[1:-1]
         assert sorted(path.read_bytes().splitlines()[1:-1]) == sorted(again)
-    assert apply(path).code == 0
+    dry = run_arsync(["plan", "-aH", "src/", "dst"], cwd=place)
+    assert apply(path, "-i").lines == dry.lines
     assert (place / "dst/a").stat().st_nlink == 81
+
+
+def numbers(path: Path) -> dict[str, object] | None:
+    """Return what a plan says of an entry, by lstat."""
+    try:
+        found = path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return {
+        "mode": f"{found.st_mode & 0o7777:04o}",
+        "uid": found.st_uid,
+        "gid": found.st_gid,
+        "size": found.st_size,
+        "ino": found.st_ino,
+        "mtime_ns": found.st_mtime_ns,
+        "ctime_ns": found.st_ctime_ns,
+    }
+
+
+def test_a_plan_has_what_was_seen_of_each_entry(place: Path) -> None:
+    """Of files, links to them, symlinks, directories, what goes and what is displaced."""
+    os.link(place / "src/a", place / "src/d/again")
+    (place / "dst/d/again").write_bytes(b"another file")
+    (place / "src/d").chmod(0o700)
+    path = plan(place, "-aH", "--delete")
+    entries = [json.loads(line) for line in path.read_text().splitlines()[1:-1]]
+    kinds = {(entry["path"], entry["kind"]) for entry in entries}
+    assert kinds - {(".", "dir")} == {
+        ("a", "data"),
+        ("d", "dir"),
+        ("d/again", "link"),
+        ("d/b", "data"),
+        ("d/extra", "delete"),
+        ("d/l", "symlink"),
+        ("x", "delete"),
+        ("x", "dir"),
+        ("x/y", "data"),
+    }
+    for entry in entries:
+        for side in ("src", "dst"):
+            seen = entry[side]
+            if seen:
+                seen.pop("type")
+            expected = numbers(place / side / entry["path"])
+            if (entry["path"], entry["kind"]) == ("x", "delete" if side == "src" else "dir"):
+                expected = None  # the other line has it
+            assert seen == expected, (side, entry)
+
+
+def test_names_that_are_not_utf8(place: Path) -> None:
+    """Operands, entries and options are the bytes that were given."""
+    name = os.fsdecode(b"\xffsrc")
+    (place / "src").rename(place / name)
+    (place / name / os.fsdecode(b"\xfe")).write_bytes(b"odd")
+    args = ["plan", "-a", f"--exclude={name}", f"--backup-dir={name}.old", f"{name}/", "dst", "-o"]
+    assert run_arsync([*args, "../plan"], cwd=place).code == 0
+    assert apply(place.parent / "plan") == Outcome(0, b"", b"")
+    assert (place / "dst" / os.fsdecode(b"\xfe")).read_bytes() == b"odd"
+    assert (place / "dst" / f"{name}.old/a").read_bytes() == b"old one"
 
 
 def test_limits_hold_in_a_plan(place: Path) -> None:

@@ -20,7 +20,7 @@ from arsync.errors import FileError, PlanFileError, StalePlanError, UsageError
 from arsync.model import Change, Kind, Report, Stat, State, Why
 from arsync.options import RANGES, Preserve, SyncOptions
 from arsync.planfile.differences import Difference, Sorter, compare
-from arsync.planfile.header import as_dry_run, check_header, header_of, within
+from arsync.planfile.header import as_dry_run, check_header, header_of, told_as, within
 from arsync.planfile.lines import Digest, EntryLines, PlanWriter, read_plan
 from arsync.planfile.values import decode, encode
 
@@ -167,7 +167,7 @@ def test_a_plan_is_read_as_it_was_written(tmp_path: Path) -> None:
     plan = read_plan(str(written(tmp_path)))
     assert plan.header.operands == [bytes(tmp_path)]
     assert plan.header.destination.path == bytes(tmp_path / "dst")
-    assert plan.header.options == options_of(["-aH"])
+    assert plan.header.options == options_of(["-aH", "--scan-threads=1"])
     lines = [line.encode() for line in entry_lines(CHANGES)]
     assert list(plan.lines()) == lines
     digest = Digest()
@@ -313,9 +313,13 @@ def test_a_header_holds_only_for_the_same_umask(tmp_path: Path) -> None:
 
 def test_a_plan_with_hard_links_is_made_by_one_thread() -> None:
     """Which name comes first must not depend on threads; without -H nothing is changed."""
-    assert as_dry_run(options_of(["-aH"])).engine.scan_threads == 1
-    assert as_dry_run(options_of(["-a"])).engine.scan_threads is None
-    assert as_dry_run(options_of(["-a"])).write.dry_run
+    options = header_of("1", [b"."], b".", options_of(["-aH", "-n", "-vv"])).options
+    assert options.engine.scan_threads == 1
+    assert not options.write.dry_run
+    assert not options.report_unchanged
+    assert header_of("1", [b"."], b".", options_of(["-a"])).options == options_of(["-a"])
+    assert as_dry_run(options).write.dry_run
+    assert told_as(options, options_of(["-vv"])).report_unchanged
 
 
 def test_the_working_directory_comes_back(tmp_path: Path) -> None:
