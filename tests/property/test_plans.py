@@ -19,8 +19,6 @@ from tests.kit.programs import run_arsync
 from tests.kit.snapshot import without_now
 from tests.kit.strategies import Kinds, edited, trees
 
-KINDS = Kinds(limits=LIMITS["ext4"])
-
 # What calls() does not draw: what changes more than rsync's oracle could follow.
 MORE = (
     (),
@@ -56,19 +54,27 @@ def place_world(place: Path, tree: Tree, older: Tree, call: Call) -> None:
     make(older, place / "dst" / os.fsdecode(call.placed))
 
 
+@pytest.mark.parametrize("hard_links", [False, True])
 @given(data=st.data())
-def test_what_is_planned_is_done(data: st.DataObject, filesystems: Filesystems) -> None:
-    """The lines of -n -i, of `plan`, of `apply -i` and of a run are the same, and so is the end."""
-    tree = data.draw(trees(KINDS), "source")
-    older = data.draw(edited(tree, KINDS), "destination")
+def test_what_is_planned_is_done(
+    hard_links: bool, data: st.DataObject, filesystems: Filesystems
+) -> None:
+    """The lines of -n -i, of `plan`, of `apply -i` and of a run are the same, and so is the end.
+
+    Where two names of the destination are one file, what is done to the first may leave nothing to
+    be said of the second, if it is looked at late: then only plans have the same lines.
+    """
+    kinds = Kinds(limits=LIMITS["ext4"], hard_links=hard_links)
+    tree = data.draw(trees(kinds), "source")
+    older = data.draw(edited(tree, kinds), "destination")
     call = data.draw(calls(tree).filter(recurses), "call")
     more = data.draw(st.sampled_from(MORE), "more")
     # Threads choose which name of a file comes first.
     options = ["--owner" if option == "-o" else option for option in call.options]
     words = [*more, "--scan-threads=1", *options, *call.sources, "dst"]
     with filesystems.mount("ext4").directory() as place:
-        place_world(place, tree, older, call)
         started_ns = time.time_ns()
+        place_world(place, tree, older, call)
         before = read(place)
         dry = run_arsync(["-n", "-i", *words], cwd=place)
         note(f"dry run: {dry}")
@@ -84,12 +90,14 @@ def test_what_is_planned_is_done(data: st.DataObject, filesystems: Filesystems) 
             file.write(written.stdout)
         applied = run_arsync(["apply", "-i", "plan"], cwd=place)
         note(f"applied: {applied}")
-        assert (applied.code, applied.lines) == (dry.code, dry.lines)
+        assert applied.code == dry.code
+        assert hard_links or applied.lines == dry.lines
         (place / "plan").unlink()
         after = without_now(read(place), started_ns)
         place_world(place, tree, older, call)
         run = run_arsync(["-i", *words], cwd=place)
-        assert (run.code, run.lines) == (dry.code, dry.lines)
+        assert run.code == dry.code
+        assert hard_links or run.lines == dry.lines
         assert_same(after, without_now(read(place), started_ns))
 
 
