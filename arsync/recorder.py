@@ -85,7 +85,7 @@ class Recorder(Known):
         super().__init__(store)
         self._store = store
         self._barrier = barrier
-        self._next_id = store.next_directory()
+        self._next_id = self._first_unstored = store.next_directory()
         self._now = _Gathered()
         self._uncommitted = [self._now]
         self._since = time.monotonic()
@@ -110,9 +110,14 @@ class Recorder(Known):
         return known
 
     def pages_of(self, tree: int, directories: Sequence[int]) -> list[list[bytes]]:
-        """Return the pages of directories, the one that begins them as this run records it."""
+        """Return the pages of directories, the one that begins them as this run records it.
+
+        A directory whose id is not in the store yet has no page there either.
+        """
         with self._lock:
-            chains = self._contents.pages_of(tree, directories)
+            stored = [one for one in directories if one < self._first_unstored]
+            found = iter(self._contents.pages_of(tree, stored) if stored else ())
+            chains = [next(found) if one < self._first_unstored else [] for one in directories]
             for firsts in [one.firsts for one in self._uncommitted if one.firsts]:
                 for chain, directory in zip(chains, directories, strict=True):
                     if (tree, directory) in firsts:
@@ -207,3 +212,4 @@ class Recorder(Known):
                 continue
             with self._lock:
                 self._uncommitted.remove(gathered)
+                self._first_unstored += len(gathered.ids)
