@@ -94,7 +94,6 @@ class Keep(enum.IntFlag):
     LINKS = 16
     DEVICES = 32
     SPECIALS = 64
-    HARD_LINKS = 128
     ACLS = 256
     XATTRS = 512
     ATIMES = 1024

@@ -62,11 +62,6 @@ class ReportBuilder:
         self._vanished_count = 0
         self._warnings: dict[WarningKind, RunWarning] = {}
 
-    def add_failure(self, failure: Failure) -> None:
-        """Add one failure."""
-        with self._lock:
-            self._add_failure(failure)
-
     def add_problems(self, problems: Iterable[Problem], src: bytes = b"", dst: bytes = b"") -> None:
         """Add the problems of a batch.
 

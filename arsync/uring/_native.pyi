@@ -92,7 +92,6 @@ class _Lib:
     AR_METHOD_SPLICE: int
     AR_METHOD_READ_WRITE: int
     AR_METHOD_DIRECT: int
-    AR_METHOD_COUNT: int
     AR_CHANGE_HASHED: int
     AR_CHANGE_UNSTABLE: int
     AR_CHANGE_LEADER: int
@@ -173,7 +172,6 @@ class _Lib:
     AR_KEEP_LINKS: int
     AR_KEEP_DEVICES: int
     AR_KEEP_SPECIALS: int
-    AR_KEEP_HARD_LINKS: int
     AR_KEEP_ACLS: int
     AR_KEEP_XATTRS: int
     AR_KEEP_ATIMES: int

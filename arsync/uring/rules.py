@@ -117,7 +117,6 @@ def _keep(options: SyncOptions) -> int:
         Keep.LINKS: preserve.links,
         Keep.DEVICES: preserve.devices,
         Keep.SPECIALS: preserve.specials,
-        Keep.HARD_LINKS: preserve.hard_links,
         Keep.ACLS: preserve.acls,
         Keep.XATTRS: preserve.xattrs,
         Keep.ATIMES: preserve.atimes,

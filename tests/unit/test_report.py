@@ -251,8 +251,9 @@ def test_failures_are_bounded_and_counted() -> None:
     """However much fails, the report stays small and the number true."""
     builder = ReportBuilder()
     for number in range(KEPT_FAILURES + 5):
-        builder.add_failure(Failure(b"%d" % number, Op.READ, errno.EIO, Side.SRC))
-        builder.add_problems([problem(ProblemKind.VANISHED, path=b"%d" % number)])
+        name = b"%d" % number
+        kinds = (ProblemKind.FAILED, ProblemKind.VANISHED)
+        builder.add_problems([problem(kind, path=name) for kind in kinds])
     report = builder.finish(Report())
     assert report.failure_count == report.vanished_count == KEPT_FAILURES + 5
     assert len(report.failures) == len(report.vanished) == KEPT_FAILURES

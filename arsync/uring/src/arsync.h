@@ -135,7 +135,6 @@ struct ar_page {		/* rows follow, then the arena of names, then the path */
 #define AR_METHOD_SPLICE 3
 #define AR_METHOD_READ_WRITE 4
 #define AR_METHOD_DIRECT 5
-#define AR_METHOD_COUNT 6
 
 #define AR_CHANGE_HASHED 1	/* hash[] is of a consistent read */
 #define AR_CHANGE_UNSTABLE 2	/* the source moved under two reads in a row */
@@ -352,7 +351,6 @@ void ar_tally_add(struct ar_tally *sum, const struct ar_tally *part);	/* from an
 #define AR_KEEP_LINKS 16	/* symlinks */
 #define AR_KEEP_DEVICES 32
 #define AR_KEEP_SPECIALS 64
-#define AR_KEEP_HARD_LINKS 128
 #define AR_KEEP_ACLS 256
 #define AR_KEEP_XATTRS 512
 #define AR_KEEP_ATIMES 1024
