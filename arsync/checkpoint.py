@@ -138,9 +138,7 @@ class RunManifest:
         self._known: Known | None = None
         with ExitStack() as stack:
             if not options.write.dry_run:
-                trusts = options.manifest.trust_dst
-                store = Store(self._found.store, dst.path, walk_first=trusts)
-                self._store = stack.enter_context(store)
+                store = self._store = stack.enter_context(Store(self._found.store, dst.path))
                 settle_place(self._found)
                 self._was_clean = store.was_clean
                 self._doubt = self._doubt_of(store.runs())

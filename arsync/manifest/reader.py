@@ -31,7 +31,7 @@ from arsync.manifest.environment import (
 from arsync.manifest.format import Place, damage
 from arsync.manifest.records import PAGE_KEY, ROOT
 from arsync.manifest.snapshot import Snapshot
-from arsync.manifest.walk import skim, walk_shared
+from arsync.manifest.walk import skim_shared, walk_shared
 
 __all__ = ["Reader"]
 
@@ -56,7 +56,7 @@ class Reader(Contents):
                 raise _nothing(directory)
             # A run that holds it has seen to that itself, before it began to write.
             is_doubtful = self.lock.is_left or not health.is_whole(data)
-            health.survives(partial(walk_shared if is_doubtful else skim, directory))
+            health.survives(partial(walk_shared if is_doubtful else skim_shared, directory))
             with suppress(OSError):  # on a disk that is mounted read-only no run can write either
                 reserve(directory / "lock.mdb")
             self._env = open_environment(directory, MAP_BYTES, readonly=True, shared=True)

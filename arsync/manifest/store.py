@@ -40,7 +40,7 @@ from arsync.manifest.records import (
     seal,
 )
 from arsync.manifest.snapshot import Snapshot
-from arsync.manifest.walk import walk
+from arsync.manifest.walk import skim, walk
 
 __all__ = ["Group", "Store", "Tree"]
 
@@ -90,8 +90,6 @@ class Store(Contents):
         directory: of the store; made where it is missing.
         subject: the destination, for messages.
         map_bytes: of the map at first; it grows.
-        walk_first: check every entry before any is believed. Without it damage of LMDB's own pages
-            may hide entries, or kill the process; the next run then walks by itself.
     Raises: LockHeldError; ManifestCorruptError; ManifestError for a newer format; FileError.
     """
 
@@ -101,7 +99,6 @@ class Store(Contents):
         subject: bytes,
         *,
         map_bytes: int = MAP_BYTES,
-        walk_first: bool = False,
     ) -> None:
         super().__init__(directory)
         self._map_bytes = map_bytes
@@ -110,7 +107,7 @@ class Store(Contents):
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._lock_fd, self.was_clean = lock.hold(directory / "lock", subject)
         try:
-            self._open(self.was_clean and not walk_first)
+            self._open()
         except BaseException:
             # What was in doubt stays so.
             lock.release(self._lock_fd, clean=False)
@@ -144,12 +141,14 @@ class Store(Contents):
             self._snapshot.close()
             self._snapshot = None
 
-    def _open(self, is_trusted: bool) -> None:
+    def _open(self) -> None:
         data = self._path / "data.mdb"
         with told(self._path):
             is_new = not data.exists() or not data.stat().st_size
-            if not is_new and not (is_trusted and health.is_whole(data)):
-                health.survives(partial(walk, self._path))
+            if not is_new:
+                # Damage of LMDB's own pages would hide entries, or kill this process.
+                is_trusted = self.was_clean and health.is_whole(data)
+                health.survives(partial(skim if is_trusted else walk, self._path))
                 health.extend(data)
             reserve(self._path / "lock.mdb")
             self._env = open_environment(self._path, self._map_bytes)

@@ -26,7 +26,7 @@ from arsync.manifest.records import PAGE_KEY, ROOT, check_chain, id_of, unseal
 from arsync.model import PageFlag
 from arsync.uring.records import are_sound
 
-__all__ = ["skim", "walk", "walk_shared"]
+__all__ = ["skim", "skim_shared", "walk", "walk_shared"]
 
 
 def walk(path: Path) -> None:
@@ -43,12 +43,18 @@ def walk_shared(path: Path) -> None:
 
 
 def skim(path: Path) -> None:
-    """Reach and read every entry, while a run may be writing, and do not look at what it says.
+    """Reach and read every entry, and do not look at what it says: each has a checksum of its own.
 
-    A million rows in a thousand directories take 0.02 s, a walk of them 0.09 s.
+    A million rows in a thousand directories take 0.02 s, in 100,000 directories 0.13 s, a walk of
+    them 4 s.
 
     Raises: as `walk`.
     """
+    _look(path, _check_nothing, shared=False)
+
+
+def skim_shared(path: Path) -> None:
+    """Reach and read every entry, as `skim` does, while a run may be writing."""
     _look(path, _check_nothing, shared=True)
 
 

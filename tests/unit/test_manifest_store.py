@@ -191,10 +191,10 @@ def small_store(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[in
     return directory, pages
 
 
-def judge(directory: Path, *, walk_first: bool = False) -> str:
+def judge(directory: Path) -> str:
     """Read a store of `small_store`; "less" says that only some of it was found, unchanged."""
     try:
-        with Store(directory, DST, walk_first=walk_first) as store:
+        with Store(directory, DST) as store:
             found = read_back(store, 30)
     except ManifestError:
         return "error"
@@ -262,18 +262,10 @@ def test_300_damaged_pages_after_an_unclean_end(
 def test_300_damaged_pages_of_a_clean_store(
     small_store: tuple[Path, dict[int, bytes]], tmp_path: Path
 ) -> None:
-    """Without the walk damage may kill the process or hide entries, never change what is found."""
+    """Every entry is reached in a child first, which finds those that damage has hidden."""
     said = [verdict_on(one) for one in damaged(small_store[0], tmp_path, count=300, clean=True)]
-    assert not {"failed", "wrong"} & set(said)
-    assert said.count("less") < 10
-
-
-def test_a_clean_store_can_be_walked_all_the_same(
-    small_store: tuple[Path, dict[int, bytes]], tmp_path: Path
-) -> None:
-    """Who must not miss an entry asks for the walk, which finds what damage has hidden."""
-    copies = damaged(small_store[0], tmp_path, count=60, clean=True)
-    assert {judge(one, walk_first=True) for one in copies} == {"error", "right"}
+    assert set(said) <= {"error", "right"}
+    assert said.count("error") > 50
 
 
 def damaged(store: Path, to: Path, *, count: int, clean: bool) -> list[Path]:

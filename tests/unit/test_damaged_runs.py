@@ -1,0 +1,148 @@
+"""Runs with a damaged manifest: each leaves equal trees, or ends with exit code 42; none dies."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from arsync.options import DeletePolicy, ManifestPolicy
+from tests.kit import File, Symlink, Tree, assert_same, make
+from tests.kit.syncing import run
+
+PAGE_BYTES = 4096
+DIRECTORIES = 24
+CORRUPT = 42
+
+
+class World:
+    """Hold a source and a destination with a manifest that real runs have made.
+
+    Args:
+        place: an empty directory.
+    """
+
+    def __init__(self, place: Path) -> None:
+        self.src, self.dst, self.state = place / "src", place / "dst", place / "state"
+        tree: dict[str, object] = {
+            f"d{number:02}": {
+                "deep": {
+                    "f": File(b"%d" % number),
+                    "link": Symlink("f"),
+                    **{f"name {index} of {number}" * 3: File(b"") for index in range(number)},
+                }
+            }
+            for number in range(DIRECTORIES)
+        }
+        tree["many"] = {f"{index:04}": File(b"") for index in range(1100)}
+        make(Tree(tree), self.src)  # type: ignore[arg-type]
+        for _ in range(2):
+            assert self.run_here() == 0
+        (self.store,) = [one.parent for one in self.state.glob("*/destination.json")]
+        self.data = self.store / "data.mdb"
+        self.whole = self.data.read_bytes()
+        self.round = 0
+
+    def run_here(self, *, trust: bool = False) -> int:
+        """Run in this process; return the exit code."""
+        policy = ManifestPolicy(state_dir=str(self.state), trust_dst=trust)
+        delete = DeletePolicy(when="after")
+        return run(self.src, self.dst, manifest=policy, delete=delete).code
+
+    def run_with(self, content: bytes, *, trust: bool) -> str:
+        """Change something on both sides and run in a child with this database.
+
+        Returns: the exit code, the signal that killed it, or what is wrong with the result.
+        """
+        self.spoil(trust=trust)
+        self.data.write_bytes(content)
+        (self.store / "lock").write_bytes(b"")
+        said = in_child(lambda: self.run_here(trust=trust))
+        if said != str(CORRUPT):
+            try:
+                assert_same(self.src, self.dst)
+            except AssertionError as error:
+                return f"{said}: {error}"
+        return said
+
+    def spoil(self, *, trust: bool) -> None:
+        """Change a file of the source, and what only a look at the destination finds."""
+        self.round += 1
+        first, second = self.round % DIRECTORIES, (self.round + 7) % DIRECTORIES
+        (self.src / f"d{first:02}/deep/f").write_bytes(b"round %d" % self.round)
+        if not trust:
+            (self.dst / f"d{second:02}/deep/link").unlink(missing_ok=True)
+            (self.dst / f"d{second:02}/extra").write_bytes(b"")
+
+
+def in_child(work: object) -> str:
+    """Call something in a child process; return what it returns, or the signal that killed it."""
+    read_fd, write_fd = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            null = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(null, 2)
+            os.write(write_fd, str(work()).encode())  # type: ignore[operator]
+        finally:
+            os._exit(0)
+    os.close(write_fd)
+    with os.fdopen(read_fd, "rb") as pipe:
+        said = pipe.read().decode()
+    _, status = os.waitpid(pid, 0)
+    return f"signal {os.WTERMSIG(status)}" if os.WIFSIGNALED(status) else said or "raised"
+
+
+@pytest.fixture(scope="module")
+def world() -> Iterator[World]:
+    """Lend a world in memory, where a barrier costs nothing."""
+    memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+    place = Path(tempfile.mkdtemp(prefix="arsync-test-damage-", dir=memory))
+    try:
+        yield World(place)
+    finally:
+        shutil.rmtree(place)
+
+
+def damaged(whole: bytes, chance: Random, kind: int) -> bytes:
+    """Return a database with one page damaged: noise, zeros, or a few flipped bits."""
+    data = bytearray(whole)
+    start = chance.randrange(len(whole) // PAGE_BYTES) * PAGE_BYTES
+    if kind == 0:
+        data[start : start + PAGE_BYTES] = chance.randbytes(PAGE_BYTES)
+    elif kind == 1:
+        data[start : start + PAGE_BYTES] = bytes(PAGE_BYTES)
+    else:
+        for _ in range(3):
+            data[start + chance.randrange(PAGE_BYTES)] ^= 1 << chance.randrange(8)
+    return bytes(data)
+
+
+def test_a_whole_manifest_is_right(world: World) -> None:
+    """What the others hold against damage works without any."""
+    assert [world.run_with(world.whole, trust=trust) for trust in (False, True)] == ["0", "0"]
+
+
+def test_truncation_at_every_page(world: World) -> None:
+    """A database that lost its end is never taken for one that says nothing."""
+    cuts = range(0, len(world.whole), PAGE_BYTES)
+    said = Counter(world.run_with(world.whole[:cut], trust=bool(cut % 8192)) for cut in cuts)
+    assert set(said) <= {"0", str(CORRUPT)}
+    assert said[str(CORRUPT)] > len(cuts) // 2
+
+
+def test_300_damaged_pages(world: World) -> None:
+    """Damage of any page of a manifest that was closed well."""
+    chance = Random(4711)
+    said = Counter(
+        world.run_with(damaged(world.whole, chance, index % 3), trust=index % 4 == 0)
+        for index in range(300)
+    )
+    assert set(said) <= {"0", str(CORRUPT)}
+    assert said[str(CORRUPT)] > 50
