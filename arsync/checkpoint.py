@@ -225,7 +225,7 @@ class RunManifest:
         """Return what finds them, where anything is recorded and moving is as good as copying."""
         update = self._options.update
         by_time = self._options.preserve.times and not (update.checksum or update.ignore_times)
-        if not (self._options.manifest.detect_renames and by_time):
+        if not (self._known and self._options.manifest.detect_renames and by_time):
             return None
         is_read = self._options.write.dry_run
         snapshot = self._reader.snapshot() if is_read else self._store.snapshot()
@@ -233,7 +233,7 @@ class RunManifest:
             snapshot.close()
             return None
         moving = _moving(self._options, sources)
-        renames = Renames(snapshot, scanner, tree, start, moving)
+        renames = Renames(snapshot, self._known, scanner, tree, start, moving)
         self._stack.callback(renames.close)
         return renames
 
@@ -276,6 +276,8 @@ class RunManifest:
 def _moving(options: SyncOptions, sources: Sources) -> Moving:
     """Say when an old name may go: where its deletion is in force, and nothing is to be kept."""
     paths = sources.transfer.paths or frozenset()
+    update = options.update
+    as_usual = not (update.update or update.existing or update.ignore_existing or update.size_only)
     whole = all(isinstance(start, Whole | Named) for start in sources.transfer.starts)
     return Moving(
         deletes=options.delete.when == "after"
@@ -287,6 +289,8 @@ def _moving(options: SyncOptions, sources: Sources) -> Moving:
         below=sorted(paths),
         backs_up=options.write.backup,
         in_place=options.write.inplace,
+        keeps_times=options.preserve.times and not options.preserve.omit_dir_times,
+        directories=as_usual and not options.prune_empty_dirs,
     )
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from queue import Queue
 from typing import Any, Final
 
-from arsync.manifest.contents import Contents
+from arsync.manifest.contents import Contents, key_of, name_key
 from arsync.manifest.store import Group, Store
 from arsync.uring.recording import Kept
 
@@ -34,6 +34,8 @@ class Known:
     def __init__(self, contents: Contents) -> None:
         self._contents = contents
         self._lock = threading.Lock()
+        self._moved: dict[bytes, int] = {}
+        self._left: set[bytes] = set()
 
     def directory_ids(self, keys: Sequence[bytes]) -> list[int]:
         """Return the ids of directories by their keys; 0 for one that has none.
@@ -41,7 +43,22 @@ class Known:
         Raises: ManifestCorruptError.
         """
         with self._lock:
-            return [known or 0 for known in self._contents.ids_by_key(keys)]
+            return self._ids(keys)
+
+    def _ids(self, keys: Sequence[bytes]) -> list[int]:
+        found = self._contents.ids_by_key(keys)
+        if not self._moved:
+            return [known or 0 for known in found]
+        return [
+            self._moved.get(key) or (known if known and key not in self._left else 0)
+            for key, known in zip(keys, found, strict=True)
+        ]
+
+    def move(self, directory: int, old: bytes, new: bytes) -> None:
+        """Give a directory, which keeps its id, another key."""
+        with self._lock:
+            self._moved[new] = directory
+            self._left.add(old)
 
     def pages_of(self, tree: int, directories: Sequence[int]) -> list[list[bytes]]:
         """Return the pages of directories, [] for one of which nothing is recorded.
@@ -98,8 +115,14 @@ class Recorder(Known):
     def directory_ids(self, keys: Sequence[bytes]) -> list[int]:
         """Return the ids of directories by their keys; one that is new gets the next."""
         with self._lock:
-            found = self._store.ids_by_key(keys)
+            found = self._ids(keys)
             return [known or self._new_id(key) for key, known in zip(keys, found, strict=True)]
+
+    def move(self, directory: int, old: bytes, new: bytes) -> None:
+        """Give a directory another key, with the next commit."""
+        super().move(directory, old, new)
+        with self._lock:
+            self._now.group.moves.append((key_of(old), key_of(new)))
 
     def _new_id(self, key: bytes) -> int:
         for one in self._uncommitted:
@@ -204,7 +227,7 @@ class Recorder(Known):
             if self._error:
                 continue
             try:
-                if gathered.group.pages or gathered.group.beginnings:
+                if gathered.group.pages or gathered.group.beginnings or gathered.group.moves:
                     self._barrier()
                 self._store.commit(gathered.group)
             except BaseException as error:
@@ -213,3 +236,6 @@ class Recorder(Known):
             with self._lock:
                 self._uncommitted.remove(gathered)
                 self._first_unstored += len(gathered.ids)
+                for old, new in gathered.group.moves:
+                    self._left.discard(name_key(old))
+                    self._moved.pop(name_key(new), None)

@@ -9,8 +9,17 @@ from __future__ import annotations
 import threading
 
 from arsync.manifest.snapshot import Snapshot, SnapshotEnded
+from arsync.recorder import Known
 from arsync.uring import Batch
-from arsync.uring.moves import Moves, Moving, Past, PastRefused, may_hold_moves
+from arsync.uring.moves import (
+    Moves,
+    Moving,
+    Past,
+    PastRefused,
+    may_hold_directories,
+    may_hold_moves,
+    resettle,
+)
 from arsync.uring.rules import Rules
 from arsync.uring.scanner import Scanner
 
@@ -22,15 +31,23 @@ class Renames:
 
     Args:
         snapshot: of the store, from before this run's first commit; it is closed with this.
+        known: is told of directories that were renamed.
         scanner: of the walk; it has a destination.
         tree: of the source.
         start: id of the directory that the scanner's roots are.
         moving: when an old name may go.
     """
 
-    def __init__(
-        self, snapshot: Snapshot, scanner: Scanner, tree: int, start: int, moving: Moving
+    def __init__(  # noqa: PLR0913 (one argument a thing that it joins)
+        self,
+        snapshot: Snapshot,
+        known: Known,
+        scanner: Scanner,
+        tree: int,
+        start: int,
+        moving: Moving,
     ) -> None:
+        self._known = known
         self._snapshot = snapshot
         self._scanner = scanner
         self._tree = tree
@@ -48,17 +65,31 @@ class Renames:
 
         Raises: ManifestCorruptError, OutOfMemoryError.
         """
-        if self._ended or not may_hold_moves(batch):
+        if self._ended:
             return
         try:
-            self._find(batch, rules)
+            if self._moving.directories and may_hold_directories(self._scanner, batch):
+                self._resettle(batch)
+            if may_hold_moves(batch):
+                self._find(batch, rules)
         except (SnapshotEnded, PastRefused):
             self._ended = True
 
-    def _find(self, batch: Batch, rules: Rules) -> None:
+    def _resettle(self, batch: Batch) -> None:
+        """Rename directories; what is below them is recorded under their ids, which they keep."""
+        past = self._index()
+        for one in resettle(self._scanner, past, batch, self._start, self._moving):
+            (directory,) = self._snapshot.ids_by_key([one.old])
+            if directory:
+                past.relocate(directory, one.path)
+                self._known.move(directory, one.old, one.new)
+
+    def _index(self) -> Past:
         with self._lock:
-            past = self._past or self._build()
-        moves = Moves(self._scanner, past, batch, self._start)
+            return self._past or self._build()
+
+    def _find(self, batch: Batch, rules: Rules) -> None:
+        moves = Moves(self._scanner, self._index(), batch, self._start)
         wanted = moves.wanted()
         if not wanted:
             return

@@ -28,7 +28,7 @@ from arsync.manifest.records import (
     unseal,
 )
 
-__all__ = ["FORMAT", "Contents", "Key", "Recorded", "Sizes", "check_version", "name_key"]
+__all__ = ["FORMAT", "Contents", "Key", "Recorded", "Sizes", "check_version", "key_of", "name_key"]
 
 FORMAT: Final = 1
 
@@ -266,6 +266,11 @@ class Contents:
 def name_key(key: Key) -> bytes:
     """Return the key of a directory in `dirs`, or of a file in `chunks`."""
     return DIRECTORY_KEY.pack(key[0]) + key[1]
+
+
+def key_of(raw: bytes) -> Key:
+    """Return what `name_key` made a key of."""
+    return DIRECTORY_KEY.unpack_from(raw)[0], raw[DIRECTORY_KEY.size :]
 
 
 def check_version(stored: bytes) -> None:

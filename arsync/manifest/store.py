@@ -277,6 +277,7 @@ class Store(Contents):
         directory = self._directory_id(txn, old)
         if directory is None:
             raise InternalError(f"a directory that is not recorded is moved: {old} to {new}")
+        self._remove(txn, new)  # what had the name is not there any more
         txn.delete(name_key(old), db=self._databases["dirs"])
         self._put_directory(txn, name_key(new), directory)
 

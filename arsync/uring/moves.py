@@ -11,7 +11,8 @@ import os
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from struct import Struct
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from arsync.errors import InternalError, ManifestCorruptError, OutOfMemoryError
 from arsync.uring._native import ffi, lib
@@ -23,7 +24,19 @@ from arsync.uring.scanner import Scanner
 if TYPE_CHECKING:
     from arsync.uring._native import CData
 
-__all__ = ["Moves", "Moving", "Past", "PastRefused", "Wanted", "may_hold_moves"]
+_NAME: Final = Struct("<QI")
+_KEY: Final = Struct(">Q")
+
+__all__ = [
+    "Moves",
+    "Moving",
+    "Past",
+    "PastRefused",
+    "Wanted",
+    "may_hold_directories",
+    "may_hold_moves",
+    "resettle",
+]
 
 
 class PastRefused(Exception):  # noqa: N818 - one can do without
@@ -39,12 +52,37 @@ class Moving:
         below: the paths below which it is; empty for everything.
         backs_up: what is replaced is kept.
         in_place: what is replaced is written into.
+        keeps_times: of directories.
+        directories: one that has moved is renamed at once.
     """
 
     deletes: bool = False
     below: Sequence[bytes] = ()
     backs_up: bool = False
     in_place: bool = False
+    keeps_times: bool = False
+    directories: bool = False
+
+    def as_c(self) -> tuple[CData, CData]:
+        """Return the C struct, and what has to live as long as it."""
+        starts = ffi.new("char[]", b"".join(path + b"\0" for path in self.below))
+        how = ffi.new("struct ar_moving *")
+        how.flags = (
+            (lib.AR_MOVING_DELETES if self.deletes else 0)
+            | (lib.AR_MOVING_BACKS_UP if self.backs_up else 0)
+            | (lib.AR_MOVING_IN_PLACE if self.in_place else 0)
+            | (lib.AR_MOVING_KEEPS_TIMES if self.keeps_times else 0)
+        )
+        how.starts, how.starts_len = starts, len(starts) - 1
+        return how, starts
+
+
+class Resettled(NamedTuple):
+    """Hold a directory that was renamed: its old and its new key in the manifest, and its path."""
+
+    old: bytes
+    new: bytes
+    path: bytes
 
 
 class Wanted(NamedTuple):
@@ -103,6 +141,13 @@ class Past:
         """Say that all is added."""
         _check(lib.ar_past_seal(self.raw))
 
+    def relocate(self, directory: int, path: bytes) -> None:
+        """Say where a directory, with all that is below it, is now.
+
+        Raises: OutOfMemoryError.
+        """
+        _check(lib.ar_past_relocate(self.raw, directory, path, len(path)))
+
     def close(self) -> None:
         """Give back the file and the memory."""
         ffi.release(self.raw)
@@ -150,15 +195,37 @@ class Moves:
         Raises: ManifestCorruptError, OutOfMemoryError.
         """
         chains, _alive = make_chains(src, dst, tree)
-        starts = ffi.new("char[]", b"".join(path + b"\0" for path in moving.below))
-        how = ffi.new("struct ar_moving *")
-        how.flags = (
-            (lib.AR_MOVING_DELETES if moving.deletes else 0)
-            | (lib.AR_MOVING_BACKS_UP if moving.backs_up else 0)
-            | (lib.AR_MOVING_IN_PLACE if moving.in_place else 0)
-        )
-        how.starts, how.starts_len = starts, len(starts) - 1
+        how, _starts = moving.as_c()
         _check(lib.ar_moves_mark(self.raw, chains, rules.raw, how))
+
+
+def resettle(
+    scanner: Scanner, past: Past, batch: Batch, root: int, moving: Moving
+) -> list[Resettled]:
+    """Rename the directories of a compared batch that the destination has under another name.
+
+    A dry run only says where they are.
+
+    Raises: OutOfMemoryError.
+    """
+    out = Batch()
+    how, _starts = moving.as_c()
+    _check(lib.ar_moves_resettle(scanner.raw, past.raw, batch.raw, root, how, out.raw))
+    data = bytes(ffi.buffer(out.raw.aux, out.raw.aux_bytes)) if out.raw.aux_bytes else b""
+    parts, at = [], 0
+    while at < len(data):
+        directory, length = _NAME.unpack_from(data, at)
+        at += _NAME.size + length
+        parts.append((directory, data[at - length : at]))
+    return [
+        Resettled(_KEY.pack(old[0]) + old[1], _KEY.pack(new[0]) + new[1], path)
+        for old, new, (_, path) in zip(*[iter(parts)] * 3, strict=True)
+    ]
+
+
+def may_hold_directories(scanner: Scanner, batch: Batch) -> bool:
+    """Tell whether a compared batch has directories that may have had another name."""
+    return bool(lib.ar_resettlings_possible(scanner.raw, batch.raw))
 
 
 def _check(result: int) -> None:

@@ -237,6 +237,7 @@ struct ar_child {		/* a directory to scan next */
 	uint32_t row;		/* in the pair's source page */
 	uint32_t flags;		/* AR_CHILD_* */
 	uint32_t filter;	/* from ar_scan_filter; 0: what it inherits */
+	uint32_t dst, dst_len;	/* in the batch's aux: where it is at the destination so far */
 };
 
 #define AR_PROBLEM_FAILED 1	/* some files not transferred: exit code 23 */
@@ -845,6 +846,7 @@ struct ar_wanted {		/* of which directory what is recorded is wanted */
 #define AR_MOVING_DELETES 1	/* what the source does not have is deleted */
 #define AR_MOVING_BACKS_UP 2	/* what is replaced is kept */
 #define AR_MOVING_IN_PLACE 4	/* what is replaced is written into */
+#define AR_MOVING_KEEPS_TIMES 8	/* of directories */
 
 struct ar_moving {		/* when an old name may go */
 	uint32_t flags;		/* AR_MOVING_* */
@@ -863,6 +865,17 @@ uint32_t ar_moves_wanted(const ar_moves *moves, const struct ar_wanted **out);
 int ar_moves_mark(ar_moves *moves, const struct ar_chains *sides, const struct ar_rules *rules,
 		  const struct ar_moving *how);
 void ar_moves_free(ar_moves *moves);
+/* new directories of a compared batch that are worth a look */
+uint32_t ar_resettlings_possible(const ar_scan *scan, const struct ar_batch *batch);
+/*
+ * Renames directories that the destination has under another name, before they are scanned.
+ * out->aux gets, of each, the old parent's id (u64) and name, the new ones, and 0 and the
+ * path at which it is now; a length (u32) stands before each name.
+ */
+int ar_moves_resettle(ar_scan *scan, const ar_past *past, struct ar_batch *batch, uint64_t root,
+		      const struct ar_moving *how, struct ar_batch *out);
+/* a directory is at this path now, and with it what is below it */
+int ar_past_relocate(ar_past *past, uint64_t directory, const char *path, size_t len);
 
 /* ------------------------------------------------------------------- probe */
 

@@ -88,20 +88,32 @@ static bool is_kept(const struct ar_later *later, const struct ar_page *page,
 	       ar_inodes_has(later->inodes, ar_inode_of(page->dev, row));
 }
 
-/* it is renamed, and so it is no extra */
-static bool is_moved(const struct ar_later *later, const struct ar_page *page,
+/* whether a directory of the path, or the path itself, has been renamed */
+static bool is_below_moved(const struct ar_later *later, const char *path, size_t len)
+{
+	for (size_t end = 1; end <= len; end++) {
+		if ((end == len || path[end] == '/') &&
+		    ar_root_has_claim(later->dst_root, path, end))
+			return true;
+	}
+	return false;
+}
+
+/* it is renamed, and so it is no extra; nor is what is in an extra directory that is */
+static bool is_moved(const struct ar_later *later, const struct ar_page *page, uint32_t flags,
 		     const struct ar_row *row)
 {
 	char path[PATH_MAX];
 	const size_t dir = page->path_len + !!page->path_len, len = dir + row->name_len;
 
-	if (!later->dst_root || row->type != DT_REG || len > sizeof(path))
+	if (!later->dst_root || !later->dst_root->claims || len > sizeof(path))
 		return false;
 	memcpy(path, ar_page_str(page, page->path_off), page->path_len);
 	if (page->path_len)
 		path[page->path_len] = '/';
 	memcpy(path + dir, ar_row_name(page, row), row->name_len);
-	return ar_root_has_claim(later->dst_root, path, len);
+	return ar_root_has_claim(later->dst_root, path, len) ||
+	       (!(flags & AR_PAIR_TOUCHED) && is_below_moved(later, path, page->path_len));
 }
 
 static void count_row(struct ar_tally *sum, const struct ar_row *row)
@@ -125,15 +137,17 @@ static void count_row(struct ar_tally *sum, const struct ar_row *row)
 	}
 }
 
-static int settle_page(struct ar_later *later, const struct ar_page *page, bool kept,
+static int settle_page(struct ar_later *later, const struct ar_page *page, uint32_t flags,
 		       bool backups_stay, struct ar_tally *sum)
 {
+	bool kept = flags & AR_PAIR_KEPT;
+
 	for (uint32_t i = 0; i < page->row_count; i++) {
 		const struct ar_row *row = &ar_rows(page)[i];
 
 		if (has_trouble(row) || is_kept(later, page, row))
 			kept = true;
-		else if (!is_moved(later, page, row))
+		else if (!is_moved(later, page, flags, row))
 			count_row(sum, row);
 		kept |= backups_stay && row->type != DT_DIR;
 	}
@@ -161,7 +175,7 @@ int ar_later_settle(struct ar_later *later, bool backups_stay, struct ar_tally *
 
 		err = read_back(later, &extras);
 		if (!err)
-			err = settle_page(later, dst_page_of(extras), extras->flags & AR_PAIR_KEPT,
+			err = settle_page(later, dst_page_of(extras), extras->flags,
 					  backups_stay, sum);
 	}
 	return err;
@@ -211,15 +225,16 @@ static bool is_asked_for(const struct ar_later *later, const struct ar_row *row)
 	return later->pass != AR_EXTRAS_DIRS || row->type == DT_DIR;
 }
 
-static int add_changes(struct ar_later *later, const struct ar_page *page, uint32_t pair,
-		       struct ar_batch *out)
+static int add_changes(struct ar_later *later, const struct ar_page *page, uint32_t flags,
+		       uint32_t pair, struct ar_batch *out)
 {
 	int err = 0;
 
 	for (uint32_t i = 0; i < page->row_count && !err; i++) {
 		const struct ar_row *row = &ar_rows(page)[i];
 
-		if (!is_asked_for(later, row) || has_trouble(row) || is_moved(later, page, row))
+		if (!is_asked_for(later, row) || has_trouble(row) ||
+		    is_moved(later, page, flags, row))
 			continue;
 		if (is_kept(later, page, row))
 			err = ar_batch_add_problem(out, pair, i, AR_PROBLEM_KEPT, 1, AR_OP_NONE,
@@ -238,7 +253,7 @@ static int give_pair(struct ar_later *later, const struct extras_record *extras,
 
 	if (!is_of_pass(later, extras))
 		return 0;
-	int err = add_changes(later, dst_page_of(extras), out->pair_count, out);
+	int err = add_changes(later, dst_page_of(extras), extras->flags, out->pair_count, out);
 	if (err || (changes == out->change_count && problems == out->problem_count))
 		return err;
 	struct ar_pair *pair = ar_batch_add_pair(out);

@@ -53,7 +53,20 @@ struct ar_root {
 	struct ar_inodes *kept;	/* by first names, see check.c; NULL until needed */
 	struct ar_inodes *claims;	/* old names of what is moved; NULL until needed */
 	pthread_mutex_t claims_lock;
+	struct ar_relocation *relocations;	/* directories that were renamed, the last first */
 };
+
+struct ar_relocation {
+	struct ar_relocation *next;
+	size_t old_len, new_len;
+	char paths[];		/* the old one and the new one */
+};
+
+/* a directory has been renamed by this run; -ENOMEM */
+int ar_root_relocate(ar_root *root, const char *old, size_t old_len, const char *new,
+		     size_t new_len);
+/* where what was at the path is now; NULL: no directory of it was renamed, or no memory */
+char *ar_root_relocated(ar_root *root, const char *path, size_t len, size_t *new_len);
 
 /* 1: the entry at the path is moved by who asks, 0: another one was first; -ENOMEM */
 int ar_root_claim(ar_root *root, const char *path, size_t len);

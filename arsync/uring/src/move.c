@@ -37,10 +37,24 @@ static bool is_untouched(const struct stat *st, const struct ar_old_file *old)
 	       st->st_ctim.tv_nsec == old->ctime_n;
 }
 
+/* the directory above may have been renamed since the move was planned */
 static int open_old(struct ar_lane *lane, const struct ar_change *change, char *name)
 {
-	return ar_open_holder(lane, (const char *)lane->batch->aux + change->aux, change->aux_len,
-			      name);
+	const char *path = (const char *)lane->batch->aux + change->aux;
+	size_t len = change->aux_len;
+	char *now = NULL;
+	int fd = ar_open_holder(lane, path, len, name);
+
+	if (fd == -ENOENT)
+		now = ar_root_relocated(lane->batch->dst_root, path, len, &len);
+	if (now) {
+		fd = ar_open_holder(lane, now, len, name);
+		/* it may have been found there, as one that only the destination has */
+		if (fd >= 0)
+			(void)ar_root_claim(lane->batch->dst_root, now, len);
+	}
+	free(now);
+	return fd;
 }
 
 /* ------------------------------------------------------------------ second names */

@@ -129,38 +129,42 @@ static uint32_t end_of_directory(const struct ar_moves *moves, uint32_t from)
 
 /* ------------------------------------------------------- old names in the source */
 
-static bool is_absent(const struct ar_moves *moves, int err)
+static bool is_absent(const ar_scan *scan, int err)
 {
 	const uint32_t follows = AR_SCAN_COPY_LINKS | AR_SCAN_COPY_DIRLINKS | AR_SCAN_COPY_UNSAFE;
 
-	return err == -ENOENT || err == -ENOTDIR ||
-	       (err == -ELOOP && !(moves->scan->flags & follows));
+	return err == -ENOENT || err == -ENOTDIR || (err == -ELOOP && !(scan->flags & follows));
 }
 
-/* false: it is still there, or nobody can say */
-static bool has_left(struct ar_moves *moves, struct hit *hit, int dir_fd)
+bool ar_past_has_left(const ar_scan *scan, const struct ar_past_record *old, int dir_fd,
+		      bool *is_gone)
 {
 	struct statx stx;
 	int err = dir_fd;
 
 	if (dir_fd >= 0)
-		err = sys_statx(dir_fd, ar_past_name(hit->old),
-				AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT,
+		err = sys_statx(dir_fd, ar_past_name(old), AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT,
 				STATX_BASIC_STATS | STATX_BTIME, &stx);
-	hit->is_gone = err < 0 && is_absent(moves, err);
+	*is_gone = err < 0 && is_absent(scan, err);
 	if (err < 0)
-		return hit->is_gone;
-	return stx.stx_ino != hit->old->ino ||
-	       ar_born(stx.stx_btime.tv_sec, stx.stx_btime.tv_nsec) != hit->old->born;
+		return *is_gone;
+	return stx.stx_ino != old->ino ||
+	       ar_born(stx.stx_btime.tv_sec, stx.stx_btime.tv_nsec) != old->born;
+}
+
+int ar_past_open_dir(const struct ar_past *past, const struct ar_root *root, uint64_t directory,
+		     uint64_t top, struct ar_path *path)
+{
+	int err = ar_past_path(past, directory, top, path);
+
+	if (err)	/* not of this tree: nobody can say, which ENOENT would */
+		return err == -ENOENT ? -EXDEV : err;
+	return ar_open_beneath(root, path->bytes, path->len, O_PATH | O_DIRECTORY);
 }
 
 static int open_dir(struct ar_moves *moves, const struct ar_root *root, uint64_t directory)
 {
-	int err = ar_past_path(moves->past, directory, moves->root, &moves->path);
-
-	if (err)	/* not of this tree: nobody can say, which ENOENT would */
-		return err == -ENOENT ? -EXDEV : err;
-	return ar_open_beneath(root, moves->path.bytes, moves->path.len, O_PATH | O_DIRECTORY);
+	return ar_past_open_dir(moves->past, root, directory, moves->root, &moves->path);
 }
 
 /* drops the hits whose old names still are theirs */
@@ -176,7 +180,7 @@ static int drop_those_there(struct ar_moves *moves)
 		for (uint32_t j = i; j < end; j++) {
 			struct hit hit = moves->hits[j];
 
-			if (has_left(moves, &hit, fd))
+			if (ar_past_has_left(moves->scan, hit.old, fd, &hit.is_gone))
 				moves->hits[kept++] = hit;
 		}
 		if (fd >= 0)
@@ -401,11 +405,8 @@ static bool may_be_protected(const struct ar_filter_table *table, const char *pa
 	return false;
 }
 
-/* whether what stands at the path would be deleted: the source has nothing of its name */
-static bool would_go(const struct ar_moves *moves, const char *path, size_t len,
-		     const struct ar_moving *how)
+bool ar_would_go(const ar_scan *scan, const char *path, size_t len, const struct ar_moving *how)
 {
-	const struct ar_scan *scan = moves->scan;
 	const char *start = how->starts, *const end = start + how->starts_len;
 	bool is_of_run = !how->starts_len;
 
@@ -546,7 +547,7 @@ static int decide(struct ar_moves *moves, const struct ar_rules *rules, struct h
 		return err;
 	const char *path = moves->path.bytes;
 	const size_t len = moves->path.len;
-	const bool may = hit->is_gone ? would_go(moves, path, len, how)
+	const bool may = hit->is_gone ? ar_would_go(moves->scan, path, len, how)
 				      : !(how->flags & AR_MOVING_IN_PLACE) && is_replaced(moves, hit);
 
 	if (!may)

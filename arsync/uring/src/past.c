@@ -6,6 +6,7 @@
  * nothing is sorted.  An entry takes 32 bytes and its name, 8 the heads of chains.
  */
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -17,6 +18,12 @@
 #define MOST_GROWTH (64u << 20)
 #define DEEPEST 65536		/* a path has fewer components, unless ids go in a circle */
 
+struct place {			/* where a directory is now */
+	uint64_t directory;	/* 0: free */
+	char *path;
+	size_t len;
+};
+
 struct ar_past {
 	int fd;			/* the caller's */
 	uint8_t *map;
@@ -25,6 +32,9 @@ struct ar_past {
 	uint64_t mask;
 	uint64_t count;
 	struct ar_batch *spare;
+	pthread_rwlock_t lock;	/* of what follows */
+	struct place *places;	/* an open-addressing table */
+	uint64_t place_count, place_room;	/* room: a power of two */
 };
 
 /* the finaliser of splitmix64, as in inodes.c */
@@ -89,6 +99,7 @@ int ar_past_open(int fd, ar_past **out)
 	if (!past)
 		return -ENOMEM;
 	past->fd = fd;
+	pthread_rwlock_init(&past->lock, NULL);
 	past->spare = ar_batch_new();
 	int err = past->spare ? make_room(past, FIRST_ROOM) : -ENOMEM;
 	if (err) {
@@ -107,6 +118,10 @@ void ar_past_close(ar_past *past)
 	if (past->map)
 		munmap(past->map, past->room);
 	ar_batch_free(past->spare);
+	for (uint64_t i = 0; i < past->place_room; i++)
+		free(past->places[i].path);
+	free(past->places);
+	pthread_rwlock_destroy(&past->lock);
 	free(past);
 }
 
@@ -224,28 +239,107 @@ const struct ar_past_record *ar_past_find(const struct ar_past *past, uint64_t i
 	return NULL;
 }
 
-int ar_past_path(const struct ar_past *past, uint64_t directory, uint64_t root,
-		 struct ar_path *path)
+/* ---------------------------------------------------- what has been renamed since */
+
+/* its entry, or the free one where it belongs; NULL without a table */
+static struct place *find_place(const struct ar_past *past, uint64_t directory)
+{
+	uint64_t i = hash_of(directory, 0, AR_PAST_DIRECTORY);
+
+	if (!past->place_room)
+		return NULL;
+	for (;; i++) {
+		struct place *place = &past->places[i & (past->place_room - 1)];
+
+		if (!place->directory || place->directory == directory)
+			return place;
+	}
+}
+
+static int grow_places(struct ar_past *past)
+{
+	struct ar_past wider = { .place_room = AR_MAX(2 * past->place_room, (uint64_t)64) };
+
+	wider.places = calloc(wider.place_room, sizeof(*wider.places));
+	if (!wider.places)
+		return -ENOMEM;
+	for (uint64_t i = 0; i < past->place_room; i++) {
+		if (past->places[i].directory)
+			*find_place(&wider, past->places[i].directory) = past->places[i];
+	}
+	free(past->places);
+	past->places = wider.places;
+	past->place_room = wider.place_room;
+	return 0;
+}
+
+int ar_past_relocate(struct ar_past *past, uint64_t directory, const char *path, size_t len)
+{
+	char *copy = ar_copy_of(path, len);
+	int err = copy ? 0 : -ENOMEM;
+
+	pthread_rwlock_wrlock(&past->lock);
+	if (!err && 2 * past->place_count >= past->place_room)
+		err = grow_places(past);
+	if (!err) {
+		struct place *place = find_place(past, directory);
+
+		past->place_count += !place->directory;
+		free(place->path);
+		*place = (struct place){ .directory = directory, .path = copy, .len = len };
+	}
+	pthread_rwlock_unlock(&past->lock);
+	if (err)
+		free(copy);
+	return err;
+}
+
+/* the way up to root, or to what has been renamed since: its path is where the way begins */
+static int path_of(const struct ar_past *past, uint64_t directory, uint64_t root,
+		   struct ar_path *path)
 {
 	const struct ar_past_record *record;
+	const struct place *start = NULL;
 	size_t len = 0;
 	uint32_t depth = 0;
+	uint64_t at;
 
-	for (uint64_t at = directory; at != root; at = record->directory) {
+	for (at = directory; at != root; at = record->directory) {
+		start = find_place(past, at);
+		if (start && start->directory)
+			break;
+		start = NULL;
 		record = ar_past_find(past, at, 0, AR_PAST_DIRECTORY, NULL);
 		if (!record || ++depth > DEEPEST)
 			return -ENOENT;
 		len += record->name_len + 1u;
 	}
+	const uint64_t end = at;
+	len += start ? start->len + 1 : 0;
 	int err = ar_path_reserve(path, len + 1);
 	if (err)
 		return err;
 	path->len = len ? len - 1 : 0;
-	for (uint64_t at = directory; at != root; at = record->directory) {
+	for (at = directory; at != end; at = record->directory) {
 		record = ar_past_find(past, at, 0, AR_PAST_DIRECTORY, NULL);
 		len -= record->name_len + 1u;
 		memcpy(path->bytes + len, ar_past_name(record), record->name_len);
 		path->bytes[len + record->name_len] = '/';
 	}
+	if (start) {
+		memcpy(path->bytes, start->path, start->len);
+		path->bytes[start->len] = '/';
+	}
 	return 0;
+}
+
+int ar_past_path(const struct ar_past *past, uint64_t directory, uint64_t root,
+		 struct ar_path *path)
+{
+	pthread_rwlock_t *lock = (pthread_rwlock_t *)&past->lock;
+
+	pthread_rwlock_rdlock(lock);
+	int err = path_of(past, directory, root, path);
+	pthread_rwlock_unlock(lock);
+	return err;
 }

@@ -2,7 +2,8 @@
  * past.h - where each inode of the source was when it was recorded.
  *
  *	past.c	the index: an unlinked file, mapped
- *	moves.c	new names of a batch that are old inodes
+ *	moves.c	new names of files that are old inodes
+ *	resettle.c	and of directories, which are renamed at once
  */
 #ifndef ARSYNC_PAST_H
 #define ARSYNC_PAST_H
@@ -36,5 +37,18 @@ const struct ar_past_record *ar_past_find(const struct ar_past *past, uint64_t i
 /* the path of a directory below the one whose id is root; -ENOENT: it is not below it */
 int ar_past_path(const struct ar_past *past, uint64_t directory, uint64_t root,
 		 struct ar_path *path);
+/* opens it, for looking up names; path is then its path below top */
+int ar_past_open_dir(const struct ar_past *past, const struct ar_root *root, uint64_t directory,
+		     uint64_t top, struct ar_path *path);
+
+/*
+ * Whether the source, of which dir_fd is the old directory or why it cannot be opened, has
+ * the entry no more under its old name: that name is gone, or another entry's.  false also
+ * where nobody can say.
+ */
+bool ar_past_has_left(const ar_scan *scan, const struct ar_past_record *old, int dir_fd,
+		      bool *is_gone);
+/* whether what stands at the path would be deleted: the source has nothing of its name */
+bool ar_would_go(const ar_scan *scan, const char *path, size_t len, const struct ar_moving *how);
 
 #endif

@@ -101,6 +101,12 @@ void ar_root_close(ar_root *root)
 	ar_successors_free(root->successors);
 	ar_inodes_free(root->kept);
 	ar_inodes_free(root->claims);
+	while (root->relocations) {
+		struct ar_relocation *one = root->relocations;
+
+		root->relocations = one->next;
+		free(one);
+	}
 	pthread_mutex_destroy(&root->claims_lock);
 	free(root);
 }
@@ -157,6 +163,44 @@ bool ar_root_has_claim(ar_root *root, const char *path, size_t len)
 	pthread_mutex_lock(&root->claims_lock);
 	const struct ar_leader *claim = find_claim(root, path, len);
 	const bool found = claim && claim->path == CLAIMED;
+	pthread_mutex_unlock(&root->claims_lock);
+	return found;
+}
+
+int ar_root_relocate(ar_root *root, const char *old, size_t old_len, const char *new,
+		     size_t new_len)
+{
+	struct ar_relocation *one = malloc(sizeof(*one) + old_len + new_len);
+
+	if (!one)
+		return -ENOMEM;
+	one->old_len = old_len;
+	one->new_len = new_len;
+	memcpy(one->paths, old, old_len);
+	memcpy(one->paths + old_len, new, new_len);
+	pthread_mutex_lock(&root->claims_lock);
+	one->next = root->relocations;
+	root->relocations = one;
+	pthread_mutex_unlock(&root->claims_lock);
+	return 0;
+}
+
+char *ar_root_relocated(ar_root *root, const char *path, size_t len, size_t *new_len)
+{
+	char *found = NULL;
+
+	pthread_mutex_lock(&root->claims_lock);
+	for (struct ar_relocation *one = root->relocations; one && !found; one = one->next) {
+		if (len <= one->old_len || path[one->old_len] != '/' ||
+		    memcmp(path, one->paths, one->old_len))
+			continue;
+		*new_len = one->new_len + len - one->old_len;
+		found = malloc(*new_len);
+		if (!found)
+			break;
+		memcpy(found, one->paths + one->old_len, one->new_len);
+		memcpy(found + one->new_len, path + one->old_len, len - one->old_len);
+	}
 	pthread_mutex_unlock(&root->claims_lock);
 	return found;
 }

@@ -432,8 +432,10 @@ int ar_scan_names(ar_scan *scan, const char *path, size_t path_len, const char *
 /* ---------------------------------------------------------------- children */
 
 static int set_child_paths(struct scan_call *call, const struct ar_batch *parent,
-			   const struct ar_pair *pair, const struct ar_row *row)
+			   const struct ar_child *child)
 {
+	const struct ar_pair *pair = &parent->pairs[child->pair];
+	const struct ar_row *row = &ar_rows(ar_src_page(parent, pair))[child->row];
 	struct ar_dir *dir = &call->scratch->dir;
 	const struct ar_page *src = ar_src_page(parent, pair), *dst = ar_dst_page(parent, pair);
 	const struct ar_page *dst_path = ar_dst_path_page(parent, pair);
@@ -449,6 +451,9 @@ static int set_child_paths(struct scan_call *call, const struct ar_batch *parent
 		err = ar_path_push(&dir->side[SRC].path, src_name,
 				   src->alias_len ? src->alias_len : row->name_len,
 				   row->flags & AR_ROW_FOLLOWED);
+	if (!err && child->dst_len)	/* renamed, but for a dry run */
+		return ar_path_set(&dir->side[DST].path, (const char *)parent->aux + child->dst,
+				   child->dst_len);
 	if (!err)
 		err = ar_path_push(&dir->side[DST].path, name, row->name_len, dst_followed);
 	return err;
@@ -513,7 +518,7 @@ static int scan_child(struct scan_call *call, const struct ar_batch *parent,
 		task.pair_flags |= AR_PAIR_SHALLOW;
 	if (pair->flags & AR_PAIR_IMPLIED)	/* entries come into it by another pair */
 		task.pair_flags |= AR_PAIR_TOUCHED;
-	int err = set_child_paths(call, parent, pair, row);
+	int err = set_child_paths(call, parent, child);
 	return err ? err : scan_directory(call, &task, more);
 }
 
