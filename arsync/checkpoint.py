@@ -46,7 +46,17 @@ from arsync.sources import Sources
 from arsync.uring import Batch
 from arsync.uring import Identity as UserIdentity
 from arsync.uring.moves import Moving
-from arsync.uring.recording import Keeping, Kept, child_keys, place, recall, refresh, settle
+from arsync.uring.recording import (
+    Keeping,
+    Kept,
+    child_keys,
+    give_chunks,
+    place,
+    recall,
+    refresh,
+    settle,
+    wanted_chunks,
+)
 from arsync.uring.rules import Rules
 from arsync.uring.scanner import Root, Scanner
 
@@ -215,9 +225,8 @@ class RunManifest:
         keeping = Keeping(tree, self._equality, granule_ns, rules, compares_all)
         if self._is_trusted:
             scanner.trust_destination()
-        accepted = self._options.manifest.accept_source
         renames = self._look_for_renames(scanner, tree, start, sources)
-        return Checkpoint(self._known, scanner, keeping, start, accepted, renames)
+        return Checkpoint(self._known, scanner, keeping, self._options, start, renames)
 
     def _look_for_renames(
         self, scanner: Scanner, tree: int, start: int, sources: Sources
@@ -312,8 +321,8 @@ class Checkpoint:
         known: what is recorded; a Recorder where this run records.
         scanner: of the walk.
         keeping: how rows are recorded, and of which source.
+        options: of the run.
         start: id of the destination's directory.
-        accepted: entries of whose sources no recorded content is expected.
         renames: finds what has moved; None to look for nothing.
     """
 
@@ -322,12 +331,16 @@ class Checkpoint:
         known: Known,
         scanner: Scanner,
         keeping: Keeping,
+        options: SyncOptions,
         start: int = ROOT,
-        accepted: Sequence[bytes] = (),
         renames: Renames | None = None,
     ) -> None:
-        self._accepted = accepted
         self._renames = renames
+        self._accepted = options.manifest.accept_source
+        self._inplace = options.write.inplace
+        self._uses_chunks = options.updates_chunks and not (
+            options.write.dry_run or keeping.compares_all
+        )
         self._known = known
         self._scanner = scanner
         self._keeping = keeping
@@ -386,6 +399,25 @@ class Checkpoint:
         """
         if self._renames:
             self._renames.find(batch, rules)
+
+    def recall_chunks(self, batch: Batch) -> None:
+        """Give a compared batch the chunk hashes of the big files that it replaces.
+
+        A file that is written into has none any more before the first byte of it is: after a crash
+        nothing would tell that its chunks are half new.
+
+        Durability: what is forgotten is so when this returns.
+        Raises: OutOfMemoryError.
+        """
+        files = wanted_chunks(batch) if self._uses_chunks else []
+        if not files:
+            return
+        directories = batch.directories()
+        keys = [(directories[one.pair], one.name) for one in files]
+        for one, hashes in zip(files, self._known.chunks_of(keys), strict=True):
+            give_chunks(batch, one, hashes or b"")
+        if self._inplace:
+            self._recorder.forget_chunks(keys)
 
     def _expect(self, directory: int, *, is_last: bool) -> None:
         """Count a page of a directory of many."""

@@ -134,6 +134,7 @@ class ChangeFlag(enum.IntFlag):
     KNOWS_DST = 16
     BACKED_UP = 32
     EXPECTS = 64
+    PARTLY = 128
 
 
 class PageFlag(enum.IntFlag):
@@ -388,6 +389,7 @@ class Counts:
     deleted_specials: int = 0
     done_bytes: int = 0
     hole_bytes: int = 0
+    matched_bytes: int = 0
     moved_bytes: int = 0
     in_flight: int = 0
     retries: int = 0

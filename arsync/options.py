@@ -221,6 +221,7 @@ class WritePolicy:
         inplace: files are written where they stand, without a temporary name.
         sparse: runs of zeros become holes. Holes of SRC stay holes without it.
         preallocate: the space of a file is allocated before its data.
+        whole_file: all chunks of a file are written, also those that its old one has.
         mkpath: missing directories of DST's path are made.
         temp_dir: where temporary files are made, relative to DST; None beside their target.
         backup: what is replaced or deleted is kept under another name.
@@ -234,6 +235,7 @@ class WritePolicy:
     inplace: bool = False
     sparse: bool = False
     preallocate: bool = False
+    whole_file: bool = False
     mkpath: bool = False
     temp_dir: bytes | None = None
     backup: bool = False
@@ -443,6 +445,13 @@ class SyncOptions:
     filters: Filters = field(default_factory=Filters)
     prune_empty_dirs: bool = False
     files_from: tuple[bytes, ...] | None = None
+
+    @property
+    def updates_chunks(self) -> bool:
+        """Tell whether of a big file that is replaced only chunks that differ are written."""
+        write = self.write
+        shares = self.engine.reflink != "never" and not write.preallocate
+        return not write.whole_file and (write.inplace or shares)
 
     def __post_init__(self) -> None:
         """Check what only the whole can show.

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from queue import Queue
 from typing import Any, Final
 
-from arsync.manifest.contents import Contents, key_of, name_key
+from arsync.manifest.contents import Contents, Key, key_of, name_key
 from arsync.manifest.store import Group, Store
 from arsync.uring.recording import Kept
 
@@ -72,6 +72,11 @@ class Known:
         """Return the pages of a directory that may hold names from one to another."""
         with self._lock:
             return self._contents.pages_between(tree, directory, first, last)
+
+    def chunks_of(self, keys: Sequence[Key]) -> list[bytes | None]:
+        """Return the chunk hashes of files by their directories' ids and their names."""
+        with self._lock:
+            return self._contents.chunks_of(keys)
 
 
 @dataclass(eq=False)
@@ -146,6 +151,13 @@ class Recorder(Known):
                     if (tree, directory) in firsts:
                         chain[:1] = [firsts[tree, directory]]
             return chains
+
+    def forget_chunks(self, keys: Sequence[Key]) -> None:
+        """Forget the chunk hashes of files that will be written into.
+
+        Durability: forgotten when it returns.
+        """
+        self._store.commit(Group(chunks=[(key, b"") for key in keys]))
 
     def add(self, pages: Sequence[Kept], *, only_beginnings: bool = False) -> None:
         """Record pages, each all of its directory, or only what begins it.

@@ -201,6 +201,8 @@ def _others(report: Report, level: int) -> str:
     ]
     if counts.hole_bytes:
         parts.append(f"{size(counts.hole_bytes, level)} of holes kept")
+    if counts.matched_bytes:
+        parts.append(f"{size(counts.matched_bytes, level)} shared with old files")
     return ", ".join(map(_glued, parts))
 
 
@@ -391,10 +393,11 @@ def totals(report: Report, level: int = 1) -> str:
 
 
 def _read_and_shared(report: Report) -> tuple[int, int]:
-    """Return the bytes that were moved, holes too, and those that a reflink shares instead."""
+    """Return the bytes that were moved, holes too, and those that are shared or were there."""
     if report.dry_run:
         return report.copied_bytes, 0  # what a run would move
     shared = sum(use.bytes for use in report.methods if use.method.name == "REFLINK")
+    shared += report.counts.matched_bytes
     return sum(report.counts.method_bytes) - shared, shared
 
 

@@ -147,6 +147,9 @@ class Memory(Protocol):
     def find_moves(self, batch: Batch, rules: Rules) -> None:
         """Find what a compared batch has that the destination has under another name."""
 
+    def recall_chunks(self, batch: Batch) -> None:
+        """Tell a compared batch what is recorded of the chunks of files that it replaces."""
+
 
 class Walk:
     """Scan and compare everything below two roots, several directories at a time.
@@ -303,6 +306,7 @@ class Walk:
         diff(batch, self._rules)
         if self._memory:
             self._memory.find_moves(batch, self._rules)
+            self._memory.recall_chunks(batch)
         parents = [one.parent.batch for one in tasks if isinstance(one, _Children | _Rest | _End)]
         held: list[Held | None] = []
         if self._pruner:

@@ -171,6 +171,7 @@ def make_settings(
         sparse=options.write.sparse,
         preallocate=options.write.preallocate,
         dry_run=options.write.dry_run,
+        updates_chunks=options.updates_chunks,
         temp_dir_fd=temp_dir_fd,
         bytes_per_s=options.write.bwlimit_bytes,
         run=new_run_name(),

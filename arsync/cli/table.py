@@ -361,6 +361,7 @@ WRITING: Final = (
     flag("inplace", "", Topic.WRITING, "write files where they stand, not beside and rename"),
     flag("sparse", "S", Topic.WRITING, "make holes of runs of zeros too"),
     flag("preallocate", "", Topic.WRITING, "allocate a file's space before its data"),
+    flag("whole-file", "W", Topic.WRITING, "write a file whole, also what its old one has"),
     Option(
         ("temp-dir",),
         "T",
@@ -508,7 +509,7 @@ PLAN_FILE: Final = Option(
 )
 """What `arsync plan` has beside all others."""
 
-_WHOLE: Final = "files are copied whole, there is no delta algorithm"
+_BLOCKS: Final = "files are compared in chunks of 4 MiB"
 _LOCAL: Final = "arsync is local, nothing is sent over a network"
 _FSYNC: Final = "the kernel writes files back when it wants to; run sync(1) to wait for that"
 _PARTIAL: Final = "what --partial is for is always on"
@@ -542,8 +543,7 @@ ACCEPTED: Final = (
         metavar="file|none",
         choices=FSYNC_POLICIES,
     ),
-    accepted("whole-file", "W", _WHOLE),
-    accepted("block-size", "B", _WHOLE, "SIZE", parse_block_size),
+    accepted("block-size", "B", _BLOCKS, "SIZE", parse_block_size),
     accepted("inc-recursive i-r", "", "walking and copying always overlap"),
     accepted("compress old-compress new-compress", "z", _LOCAL),
     accepted("compress-choice zc", "", _LOCAL, "STR"),

@@ -133,7 +133,7 @@ class _Rebuilding:
                 info = path.stat()
                 self._scanner.hide(info.st_dev, info.st_ino)
             self._recorder = Recorder(self._store, _nothing_to_wait_for)
-            self._places = Checkpoint(self._recorder, self._scanner, self._keeping)
+            self._places = Checkpoint(self._recorder, self._scanner, self._keeping, SyncOptions())
             try:
                 walk = Walk(self._scanner, self._rules, [Whole()], self._receive)
                 walk.remember(self)
@@ -195,6 +195,9 @@ class _Rebuilding:
 
     def find_moves(self, batch: Batch, rules: Rules) -> None:
         """Look for none: nothing is compared with another side."""
+
+    def recall_chunks(self, batch: Batch) -> None:
+        """Recall none: nothing is replaced."""
 
     def _with_chunks(self, page: Kept) -> Kept:
         """Keep the chunk hashes that could be read; where they are lost the file has none."""

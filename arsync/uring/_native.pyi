@@ -53,6 +53,7 @@ class _Lib:
     AR_CHANGE_MOVE: int
     AR_CHANGE_BACKED_UP: int
     AR_CHANGE_EXPECTS: int
+    AR_CHANGE_PARTLY: int
     AR_WHY_NEW: int
     AR_WHY_TYPE: int
     AR_WHY_SIZE: int
@@ -230,6 +231,7 @@ class _Lib:
     AR_LANE_REFLINK: int
     AR_LANE_REFLINK_ALWAYS: int
     AR_LANE_DRY_RUN: int
+    AR_LANE_UPDATE: int
     AR_OP_NONE: int
     AR_OP_OPEN_FILE: int
     AR_OP_OPEN_DIR: int
@@ -403,6 +405,10 @@ class _Lib:
         self, scan: CData, past: CData, batch: CData, root: int, how: CData, out: CData, /
     ) -> int: ...
     def ar_past_relocate(self, past: CData, directory: int, path: bytes, length: int, /) -> int: ...
+    def ar_chunks_wanted(self, batch: CData, out: CData, /) -> int: ...
+    def ar_chunks_give(
+        self, batch: CData, pair: int, row: int, hashes: CData, length: int, /
+    ) -> int: ...
     def ar_settle(
         self, scan: CData, batch: CData, keeping: CData, out: CData, kept: CData, /
     ) -> int: ...

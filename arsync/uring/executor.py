@@ -77,6 +77,7 @@ class ExecutorSettings:
         memory_bytes: of all buffers of a lane.
         method, big_method: what moves content, below and from `AR_BIG_BYTES`.
         reflink: to be tried first; reflink_always: a file that cannot be cloned fails.
+        updates_chunks: of a big file that is replaced only chunks that differ are written.
         inplace, sparse, preallocate, dry_run: as `WritePolicy` says; a dry run compares contents.
         temp_dir_fd: where temporary files are made, -1 for beside their targets.
         bytes_per_s: limit over all lanes, 0 for none.
@@ -98,6 +99,7 @@ class ExecutorSettings:
     sparse: bool
     preallocate: bool
     dry_run: bool
+    updates_chunks: bool
     temp_dir_fd: int
     bytes_per_s: int
     run: str
@@ -282,6 +284,7 @@ def _flags(settings: ExecutorSettings) -> int:
         lib.AR_LANE_REFLINK: settings.reflink,
         lib.AR_LANE_REFLINK_ALWAYS: settings.reflink_always,
         lib.AR_LANE_DRY_RUN: settings.dry_run,
+        lib.AR_LANE_UPDATE: settings.updates_chunks,
     }
     return sum(bit for bit, is_wanted in wanted.items() if is_wanted)
 

@@ -28,17 +28,21 @@ __all__ = [
     "Keeping",
     "Kept",
     "Remembered",
+    "Replaced",
     "child_keys",
+    "give_chunks",
     "make_chains",
     "place",
     "recall",
     "refresh",
     "remembered",
     "settle",
+    "wanted_chunks",
 ]
 
 _KEPT: Final = Struct("<QIIIIIIII")
 _CHUNKED: Final = Struct("<II")
+_REPLACED: Final = Struct("<III")
 _LENGTH: Final = Struct("<I")
 _TYPE_AT: Final = int(ffi.offsetof("struct ar_row", "type"))
 _STATE_AT: Final = int(ffi.offsetof("struct ar_known", "state"))
@@ -195,6 +199,44 @@ def remembered(batch: Batch, pair: int) -> Remembered:
         for bit in (lib.AR_KNOWN_HASHED, lib.AR_KNOWN_CHUNKED)
     )
     return Remembered(b"".join(parts), files, hashed, racy, chunked)
+
+
+class Replaced(NamedTuple):
+    """Name a file that replaces one whose chunk hashes are recorded, by pair and row."""
+
+    pair: int
+    row: int
+    name: bytes
+
+
+def wanted_chunks(batch: Batch) -> list[Replaced]:
+    """Return the big files of a compared batch that replace one with recorded chunk hashes.
+
+    Raises: OutOfMemoryError.
+    """
+    if not (batch.tally.plan_files or batch.tally.plan_checks):
+        return []
+    out = Batch()
+    _check(lib.ar_chunks_wanted(batch.raw, out.raw))
+    data = _aux(out)
+    found, at = [], 0
+    while at < len(data):
+        pair, row, length = _REPLACED.unpack_from(data, at)
+        at += _REPLACED.size + length
+        found.append(Replaced(pair, row, data[at - length : at]))
+    return found
+
+
+def give_chunks(batch: Batch, file: Replaced, hashes: bytes) -> None:
+    """Give a batch the recorded chunk hashes of a file; a list that is not valid is not taken.
+
+    Raises: OutOfMemoryError.
+    """
+    _check(
+        lib.ar_chunks_give(
+            batch.raw, file.pair, file.row, ffi.from_buffer("uint8_t[]", hashes), len(hashes)
+        )
+    )
 
 
 def settle(scanner: Scanner, batch: Batch, keeping: Keeping) -> list[Kept]:

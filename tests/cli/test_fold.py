@@ -140,6 +140,8 @@ def field(options: SyncOptions, path: str) -> object:
         ("--inplace --temp-dir=/t", "write.temp_dir", b"/t"),
         ("-S", "write.sparse", True),
         ("--preallocate", "write.preallocate", True),
+        ("-W", "write.whole_file", True),
+        ("-W --no-whole-file", "write.whole_file", False),
         ("--mkpath", "write.mkpath", True),
         ("--mkpath --no-mkpath", "write.mkpath", False),
         ("-T /t", "write.temp_dir", b"/t"),
@@ -294,8 +296,8 @@ def test_formats_that_can_be_filled_pass(text: str) -> None:
 
 def test_each_option_without_effect_has_one_note() -> None:
     """What is accepted without effect says so once, as it was spelled."""
-    notes = folded("-z -e ssh --partial -z --no-W -a --fsync").notes
-    assert [note.split(" ")[0] for note in notes] == ["-z", "-e", "--partial", "--no-W", "--fsync"]
+    notes = folded("-z -e ssh --partial -z --no-s -a --fsync").notes
+    assert [note.split(" ")[0] for note in notes] == ["-z", "-e", "--partial", "--no-s", "--fsync"]
     assert all(" has no effect: " in note for note in notes)
     assert folded("-aAXP --info=flist0,name,all").notes == ()
     (silent,) = folded("--info=flist2,flist").notes

@@ -108,7 +108,7 @@ def test_switches_have_both_forms(option: object) -> None:
 def test_what_has_no_effect_is_listed_as_such() -> None:
     """An option whose occurrence changes nothing stands under the heading that says so."""
     quiet = {option.key for option in OPTIONS if option.topic is Topic.ACCEPTED}
-    assert {"--compress", "--rsh", "--partial", "--partial-dir", "--whole-file", "--fsync"} <= quiet
+    assert {"--compress", "--rsh", "--partial", "--partial-dir", "--block-size", "--fsync"} <= quiet
     assert "-P" not in quiet
 
 

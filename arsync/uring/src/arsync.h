@@ -143,6 +143,7 @@ struct ar_page {		/* rows follow, then the arena of names, then the path */
 #define AR_CHANGE_KNOWS_DST 16	/* CHECK: likewise the destination's */
 #define AR_CHANGE_BACKED_UP 32	/* what it replaces has been kept */
 #define AR_CHANGE_EXPECTS 64	/* hash[] was the source's when nobody had written to it since */
+#define AR_CHANGE_PARTLY 128	/* chunks were left as they were recorded, and not read */
 
 struct ar_change {
 	uint32_t src_row;	/* in the pair's source page, AR_NONE: DIR, DELETE */
@@ -299,6 +300,7 @@ struct ar_tally {		/* counters; each has one writing thread */
 	uint64_t deleted_specials;
 	uint64_t done_bytes;	/* of their content, holes left out */
 	uint64_t hole_bytes;	/* in them, not written */
+	uint64_t matched_bytes;	/* of done_bytes, not written: the old file had them */
 	uint64_t moved_bytes;	/* as they pass, holes too, whatever becomes of the file */
 	uint64_t in_flight;	/* files being read now */
 	uint64_t retries;	/* transient errors tried again */
@@ -615,6 +617,7 @@ void ar_later_close(ar_later *later);
 #define AR_LANE_REFLINK 8	/* --reflink auto or always */
 #define AR_LANE_REFLINK_ALWAYS 16	/* a file that cannot be shared fails */
 #define AR_LANE_DRY_RUN 32	/* contents are compared, nothing else is done */
+#define AR_LANE_UPDATE 64	/* of a big file that is replaced only chunks that differ are written */
 
 typedef struct ar_backup ar_backup;
 
@@ -784,6 +787,15 @@ uint32_t ar_next_part(const struct ar_batch *batch, uint32_t pair);
    -EBADMSG: a record is damaged */
 int ar_recall(ar_scan *scan, struct ar_batch *batch, const struct ar_chains *sides,
 	      uint64_t equality);
+
+/*
+ * The big files of a compared batch that replace one whose chunk hashes are recorded:
+ * of each pair, row and length of its name (u32 each) and the name, in out->aux.
+ */
+int ar_chunks_wanted(const struct ar_batch *batch, struct ar_batch *out);
+/* the recorded list of one of them; what is not the preimage of its hash is not taken */
+int ar_chunks_give(struct ar_batch *batch, uint32_t pair, uint32_t row, const uint8_t *hashes,
+		   size_t bytes);
 
 struct ar_kept {		/* a page for the manifest; offsets are in out->aux */
 	uint64_t directory;

@@ -48,6 +48,7 @@ static int create_target(struct ar_lane *lane, struct ar_big *big, int *op)
 
 	*op = AR_OP_CREATE;
 	big->dst_dir_fd = big->folder.dst_fd;
+	ar_base_find(lane, big);
 	if (big->in_place) {
 		int err = ar_keep_old(lane, &big->folder, big->change, AR_BACKUP_COPY, op);
 		if (err)
@@ -76,7 +77,9 @@ static int make_room(struct ar_lane *lane, struct ar_big *big)
 	bool keeps_holes = (big->row.flags & AR_ROW_SPARSE) &&
 			   !(lane->cfg.flags & AR_LANE_PREALLOCATE);
 
-	if (keeps_holes || (lane->cfg.flags & AR_LANE_SPARSE))
+	const bool is_clone = big->overlays && !big->in_place;	/* and has most of it */
+
+	if (is_clone || keeps_holes || (lane->cfg.flags & AR_LANE_SPARSE))
 		return 0;
 	int err = sys_fallocate(big->dst_fd, full ? 0 : FALLOC_FL_KEEP_SIZE, 0,
 				(off_t)big->row.size);
@@ -97,6 +100,7 @@ static int start(struct ar_lane *lane, struct ar_big *big, int *op)
 
 	big->method = (int)lane->cfg.big_method;
 	big->shared = false;
+	big->overlays = big->in_place;
 	if (err)
 		return err;
 	if ((lane->cfg.flags & AR_LANE_REFLINK) || big->method == AR_METHOD_REFLINK) {
@@ -113,6 +117,9 @@ static int start(struct ar_lane *lane, struct ar_big *big, int *op)
 	/* what was not shared, and holes, which the others would fill */
 	if (big->method == AR_METHOD_REFLINK || (big->row.flags & AR_ROW_SPARSE))
 		big->method = AR_METHOD_READ_WRITE;
+	err = ar_base_use(lane, big, op);
+	if (err)
+		return err;
 	*op = AR_OP_ALLOCATE;
 	err = make_room(lane, big);
 	if (err)
@@ -140,6 +147,7 @@ static void discard(struct ar_big *big)
 	close_fd(&big->dst_fd);
 	free(big->hashes);
 	big->hashes = NULL;
+	ar_base_drop(big);
 }
 
 static void close_sources(struct ar_big *big)
@@ -368,6 +376,10 @@ static void note_done(struct ar_lane *lane, struct ar_big *big, bool unstable)
 		change->flags |= AR_CHANGE_HASHED;
 		ar_big_keep_chunks(lane, big);
 	}
+	const uint64_t matched = atomic_load(&big->matched_bytes);
+	if (matched && big->base_hashes)
+		change->flags |= AR_CHANGE_PARTLY;
+	lane->tally.matched_bytes += matched;
 	ar_file_done(lane, used, big->row.size, atomic_load(&big->hole_bytes));
 	ar_change_done(lane, &big->folder, change);
 }
@@ -379,6 +391,7 @@ static int copy_again(struct ar_lane *lane, struct ar_big *big, const struct sta
 	atomic_store(&big->err, 0);
 	atomic_store(&big->shrunk, false);
 	atomic_store(&big->hole_bytes, 0);
+	atomic_store(&big->matched_bytes, 0);
 	row_from_stat(&big->row, st);
 	big->reread = true;
 	lane->tally.rereads++;

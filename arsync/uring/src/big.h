@@ -1,6 +1,6 @@
 /*
  * big.h - a file that all lanes share: big.c opens and closes it, chunk.c moves it,
- * bigcheck.c compares it.
+ * base.c finds what it has of the old one, bigcheck.c compares it.
  */
 #ifndef ARSYNC_BIG_H
 #define ARSYNC_BIG_H
@@ -24,6 +24,10 @@ struct ar_big {
 	bool reread;
 	bool shared;		/* a reflink has done it all */
 	atomic_bool hashed;
+	bool overlays;		/* dst_fd begins with the content of the file that is replaced */
+	uint64_t base_size;	/* so much of that may be the same; 0: nothing is compared */
+	uint8_t *base_hashes;	/* of its chunks, as recorded; NULL: what is there is read */
+	_Atomic uint64_t matched_bytes;
 	_Atomic uint64_t hole_bytes;
 	atomic_bool shrunk;	/* a read met the end of the file before its size */
 	_Atomic int err;	/* the first failure of any chunk */
@@ -60,6 +64,16 @@ int ar_big_open_source(struct ar_big *big, int *op);
 void ar_big_keep_chunks(struct ar_lane *lane, const struct ar_big *big);
 /* the first failure that is for good is the file's; err itself */
 int ar_big_fail(struct ar_big *big, int err, int op, int side);
+
+/* ------------------------------------------------------------------ base.c */
+/* before the target is opened: the recorded hashes of what stands there, where it is that */
+void ar_base_find(struct ar_lane *lane, struct ar_big *big);
+/* afterwards: clones it, or see that it has not moved */
+int ar_base_use(struct ar_lane *lane, struct ar_big *big, int *op);
+void ar_base_drop(struct ar_big *big);
+/* the hash of what the target has there; 1: none that could be the same */
+int ar_base_hash(struct ar_lane *lane, struct ar_big *big, uint64_t off, uint64_t len,
+		 uint8_t *hash, int *op);
 
 /* -------------------------------------------------------------- bigcheck.c */
 /* 1: there is nothing to compare with, the change is a copy now */

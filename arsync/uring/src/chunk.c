@@ -30,6 +30,7 @@ struct pipeline {
 	struct ar_big *big;
 	int fd;			/* what is read */
 	bool checks;		/* nothing is written */
+	bool holds;		/* all blocks are kept, and written later or not at all */
 	bool shrunk;		/* the file ended before its size */
 	struct slot slots[SLOTS];
 	uint32_t slot_count;
@@ -193,10 +194,10 @@ static int write_extents(struct pipeline *p, const struct slot *slot)
 		hole = data < end ? next_extent(big->src_fd, data, SEEK_HOLE, end) : end;
 		if (data > off)
 			err = ar_write_holes(p->lane, big->dst_fd, slot->buf + (off - slot->off),
-					     data - off, off, big->in_place, &p->hole_bytes);
+					     data - off, off, big->overlays, &p->hole_bytes);
 		if (!err && hole > data)
 			err = ar_write_data(p->lane, big->dst_fd, slot->buf + (data - slot->off),
-					    hole - data, data, big->in_place, &p->hole_bytes);
+					    hole - data, data, big->overlays, &p->hole_bytes);
 	}
 	return err;
 }
@@ -220,7 +221,7 @@ static void write_block(struct pipeline *p, struct slot *slot)
 		err = write_extents(p, slot);
 	else
 		err = ar_write_data(lane, big->dst_fd, slot->buf, slot->len, slot->off,
-				    big->in_place, &p->hole_bytes);
+				    big->overlays, &p->hole_bytes);
 	if (err)
 		fail(p, err, AR_OP_WRITE, 1);
 }
@@ -232,7 +233,7 @@ static void process(struct pipeline *p, struct slot *slot)
 	p->hash_off += slot->len;
 	if (p->checks)
 		slot->state = SLOT_FREE;
-	else
+	else if (!p->holds)
 		write_block(p, slot);
 }
 
@@ -338,17 +339,6 @@ static bool is_hole(int fd, uint64_t off, uint64_t len)
 	return next_extent(fd, off, SEEK_DATA, off + len) == off + len;
 }
 
-/*
- * A chunk that is nothing but a hole needs neither reading nor writing, unless old
- * data stands there.
- */
-static bool all_hole(struct ar_big *big, uint64_t off, uint64_t len)
-{
-	if (!(big->row.flags & AR_ROW_SPARSE) || !is_hole(big->src_fd, off, len))
-		return false;
-	return !big->in_place || is_hole(big->dst_fd, off, len);
-}
-
 static uint8_t hash_of_hole[AR_HASH_BYTES];	/* of a whole chunk of zeros */
 static bool has_hash_of_hole;
 
@@ -380,11 +370,9 @@ static bool hash_hole(uint64_t len, uint8_t out[AR_HASH_BYTES])
 	return true;
 }
 
-/* runs over a chunk, and hashes it unless digest is NULL; 0 or what failed */
-static int run_chunk(struct pipeline *p, uint64_t off, uint64_t len, uint8_t *digest)
+static void lay_out(struct pipeline *p, uint64_t off, uint64_t len)
 {
 	struct ar_lane *lane = p->lane;
-	XXH128_canonical_t canonical;
 
 	p->start = p->read_off = p->hash_off = off;
 	p->end = off + len;
@@ -394,6 +382,13 @@ static int run_chunk(struct pipeline *p, uint64_t off, uint64_t len, uint8_t *di
 	p->slot_count = AR_MIN(p->slot_count, lane->cfg.queue_depth);
 	for (uint32_t i = 0; i < p->slot_count; i++)
 		p->slots[i].buf = lane->arena + (size_t)i * p->block;
+}
+
+/* runs over the chunk laid out, and hashes it unless digest is NULL; 0 or what failed */
+static int run_chunk(struct pipeline *p, uint8_t *digest)
+{
+	XXH128_canonical_t canonical;
+
 	if (digest) {
 		p->hash = XXH3_createState();
 		if (!p->hash || XXH3_128bits_reset(p->hash) != XXH_OK)
@@ -408,18 +403,64 @@ static int run_chunk(struct pipeline *p, uint64_t off, uint64_t len, uint8_t *di
 	return p->err;
 }
 
+static int write_held(struct pipeline *p)
+{
+	for (uint64_t off = p->start; off < p->end && !p->err; off += p->block)
+		write_block(p, slot_at(p, off));
+	while (p->writing)
+		reap(p);
+	return p->err;
+}
+
+/*
+ * Moves a chunk; the hash of what the target has there, or NULL.  1: it is the same.
+ * Where the buffers do not hold a chunk, one that differs is read a second time.
+ */
+static int move_chunk(struct pipeline *p, uint64_t off, uint64_t len, const uint8_t *base,
+		      uint8_t *digest)
+{
+	lay_out(p, off, len);
+	p->holds = base && (uint64_t)p->slot_count * p->block >= len;
+	p->checks = base && !p->holds;
+	int err = run_chunk(p, digest);
+
+	if (err || !base)
+		return err;
+	if (!memcmp(base, digest, AR_HASH_BYTES))
+		return 1;
+	if (p->holds)
+		return write_held(p);
+	p->checks = false;
+	lay_out(p, off, len);
+	return run_chunk(p, digest);
+}
+
 int ar_chunk_copy(struct ar_lane *lane, struct ar_big *big, uint64_t off, uint64_t len, int *op,
 		  int *side)
 {
 	uint8_t *digest = big->hashes + off / AR_HASH_CHUNK * AR_HASH_BYTES;
 	struct pipeline p = { .lane = lane, .big = big, .fd = big->src_fd };
+	const bool hole = (big->row.flags & AR_ROW_SPARSE) && is_hole(big->src_fd, off, len);
+	uint8_t base[AR_HASH_BYTES];
+	int err = 1;
 
-	if (all_hole(big, off, len)) {
+	/* neither reading nor writing, unless old data stands there */
+	if (hole && !(big->overlays && !is_hole(big->dst_fd, off, len))) {
 		lane->tally.moved_bytes += len;
 		atomic_fetch_add(&big->hole_bytes, len);
 		return !big->hashed || hash_hole(len, digest) ? 0 : -ENOMEM;
 	}
-	int err = run_chunk(&p, off, len, big->hashed ? digest : NULL);
+	if (!hole && big->hashed)
+		err = ar_base_hash(lane, big, off, len, base, op);
+	*side = 1;
+	if (err < 0)
+		return err;
+	err = move_chunk(&p, off, len, err ? NULL : base, big->hashed ? digest : NULL);
+	if (err == 1) {
+		lane->tally.moved_bytes += len;
+		atomic_fetch_add(&big->matched_bytes, len);
+		err = 0;
+	}
 	if (!err)
 		atomic_fetch_add(&big->hole_bytes, p.hole_bytes);
 	if (p.shrunk)
@@ -437,7 +478,8 @@ int ar_chunk_hash(struct ar_lane *lane, int fd, bool sparse, uint64_t off, uint6
 	*op = AR_OP_MEMORY;
 	if (sparse && is_hole(fd, off, len))
 		return hash_hole(len, digest) ? 0 : -ENOMEM;
-	int err = run_chunk(&p, off, len, digest);
+	lay_out(&p, off, len);
+	int err = run_chunk(&p, digest);
 	*op = p.op;
 	return err ? err : p.shrunk;
 }

@@ -187,6 +187,9 @@ static void know(struct settling *s, const struct ar_pair *pair, uint32_t i,
 	} else if (was_written(change)) {
 		know_hash(s, change, src);
 		know_hash(s, change, dst);
+		/* chunks were not read at the destination since */
+		if (change->flags & AR_CHANGE_PARTLY && memory)
+			dst->verified = memory->known[1].verified;
 	} else if (change->flags & AR_CHANGE_HASHED) {	/* a side that was not read keeps its time */
 		if (!(change->flags & AR_CHANGE_KNOWS_SRC))
 			know_hash(s, change, src);
