@@ -400,6 +400,26 @@ def test_what_somebody_changes_during_a_run_has_not_converged(
     assert run(tmp_path / "src", tmp_path / "dst", manifest=policy(state)).changes == {}
 
 
+def test_what_somebody_writes_during_a_run_has_no_hash(
+    tmp_path: Path, state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was copied is not taken for what is there: -c finds it."""
+    small_tree(tmp_path / "src")
+    look = recording.settle
+    moments = iter([tmp_path / "dst/top"])
+
+    def look_late(*arguments: object) -> object:
+        for path in moments:
+            path.write_bytes(b"bad")
+        return look(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("arsync.checkpoint.settle", look_late)
+        run(tmp_path / "src", tmp_path / "dst", manifest=policy(state), copy_method="read_write")
+    run(tmp_path / "src", tmp_path / "dst", manifest=policy(state), checksum=True)
+    assert (tmp_path / "dst/top").read_bytes() == b"top"
+
+
 def test_what_is_copied_in_every_run_never_converges(tmp_path: Path, state: Path) -> None:
     """Without -t the mtimes differ after the copy: it is made again, as rsync does."""
     small_tree(tmp_path / "src")

@@ -203,6 +203,16 @@ static void know(struct settling *s, const struct ar_pair *pair, uint32_t i,
 
 /* ------------------------------------------------------------- the fresh page */
 
+/* else somebody was at it since */
+static bool is_as_made(const struct ar_rules *rules, const struct ar_row *row,
+		       const struct ar_row *fresh)
+{
+	return fresh->type == row->type && fresh->size == row->size &&
+	       (!(rules->keep & AR_KEEP_TIMES) ||
+		!ar_compare_mtimes(rules, row->mtime_s, row->mtime_n, fresh->mtime_s,
+				   fresh->mtime_n));
+}
+
 /* what a change left behind under the name of a source row */
 static int look_again(struct settling *s, const struct ar_page *src, const struct ar_row *row,
 		      uint8_t flags, struct ar_writer *w, struct ar_known *known)
@@ -215,8 +225,7 @@ static int look_again(struct settling *s, const struct ar_page *src, const struc
 		s->is_settled = false;
 		return err == -ENOMEM ? err : 0;
 	}
-	/* somebody else was at it since */
-	if (fresh.type != row->type || (fresh.type == DT_REG && fresh.size != row->size))
+	if (!is_as_made(s->keeping->rules, row, &fresh))
 		memset(known, 0, sizeof(*known));
 	note_racy(s, &fresh, s->horizon, known);
 	ar_page_add(w, &fresh);
