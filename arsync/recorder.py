@@ -143,9 +143,7 @@ class Recorder(Known):
         A directory whose id is not in the store yet has no page there either.
         """
         with self._lock:
-            stored = [one for one in directories if one < self._first_unstored]
-            found = iter(self._contents.pages_of(tree, stored) if stored else ())
-            chains = [next(found) if one < self._first_unstored else [] for one in directories]
+            chains = self._stored_pages(tree, directories)
             for firsts in [one.firsts for one in self._uncommitted if one.firsts]:
                 for chain, directory in zip(chains, directories, strict=True):
                     if (tree, directory) in firsts:
@@ -158,6 +156,14 @@ class Recorder(Known):
         Durability: forgotten when it returns.
         """
         self._store.commit(Group(chunks=[(key, b"") for key in keys]))
+
+    def _stored_pages(self, tree: int, directories: Sequence[int]) -> list[list[bytes]]:
+        stored = [one for one in directories if one < self._first_unstored]
+        found = self._contents.pages_of(tree, stored) if stored else []
+        if len(stored) == len(directories):
+            return found
+        rest = iter(found)
+        return [next(rest) if one < self._first_unstored else [] for one in directories]
 
     def add(self, pages: Sequence[Kept], *, only_beginnings: bool = False) -> None:
         """Record pages, each all of its directory, or only what begins it.

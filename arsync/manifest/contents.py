@@ -146,20 +146,15 @@ class Contents:
         database = self._databases["pages"]
 
         def read(txn: lmdb.Transaction) -> list[list[bytes]]:
-            cursor: Any = txn.cursor(database)
-            chains: list[list[bytes]] = []
-            for directory in directories:
-                key = PAGE_KEY.pack(tree, directory)
-                if not cursor.set_range(key) or not cursor.key().startswith(key):
-                    chains.append([])
-                    continue
-                page = cursor.value()
-                if cursor.key() == key and is_whole(page):
-                    chains.append([page])
-                else:
-                    found = self._recorded(txn, tree, directory)
-                    chains.append([one.data for one in found])
-            return chains
+            keys = [PAGE_KEY.pack(tree, directory) for directory in directories]
+            pages = values_of(txn, database, keys)
+            return [
+                [page] if page is not None and is_whole(page) else chain_of(txn, directory)
+                for directory, page in zip(directories, pages, strict=True)
+            ]
+
+        def chain_of(txn: lmdb.Transaction, directory: int) -> list[bytes]:
+            return [one.data for one in self._recorded(txn, tree, directory)]
 
         return self._read(read)
 
