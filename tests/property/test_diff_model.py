@@ -91,7 +91,7 @@ def plain_keep(preserve: Preserve) -> Keep:
     """Return the bits of the options, by their names."""
     keep = Keep.DIRS if preserve.recursive else Keep(0)
     for name in preserve.__dataclass_fields__:
-        if name != "recursive" and getattr(preserve, name):
+        if name not in ("recursive", "hard_links") and getattr(preserve, name):
             keep |= Keep[name.upper()]
     return keep
 
