@@ -231,7 +231,8 @@ def test_no_memory_ends_the_run() -> None:
 
 def test_rules_say_what_the_options_say() -> None:
     """Each option is its bit."""
-    names = [name for name in Preserve.__dataclass_fields__ if name not in ("recursive", "acls")]
+    others = ("recursive", "acls", "hard_links")
+    names = [name for name in Preserve.__dataclass_fields__ if name not in others]
     for name in names:
         rules = Rules(SyncOptions(preserve=Preserve(**{name: True})), 1, ROOT)
         assert rules.raw.keep == Keep[name.upper()] | lib.AR_AS_ROOT
