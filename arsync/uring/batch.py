@@ -331,7 +331,7 @@ class Batch:
         """
         dst = _bytes_of(self.raw.dst, self.raw.dst_bytes) if stats else b""
         src = _bytes_of(self.raw.src, self.raw.src_bytes)
-        aux = _bytes_of(self.raw.aux, self.raw.aux_bytes)
+        aux = self.aux
         left_alone = self._left_alone() if unchanged else frozenset()
         for index, (src_page, dst_page, first, count, flags, _, *own) in enumerate(self._pairs()):
             if flags & lib.AR_PAIR_EXTRA:
@@ -393,6 +393,11 @@ class Batch:
             page = _Page.at(bytes(ffi.buffer(dst, dst.bytes)), 0)
             stat = page.stat(page.row_of(name))
             yield Change(page.path_of(name), Kind.DELETE, Why.TYPE, mode=stat.mode, dst=stat)
+
+    @property
+    def aux(self) -> bytes:
+        """Return what C has left beside the pages: what it is, its function says."""
+        return _bytes_of(self.raw.aux, self.raw.aux_bytes)
 
     def _pairs(self) -> Iterator[tuple[int, ...]]:
         return _unpacked(_PAIR, self.raw.pairs, self.raw.pair_count)

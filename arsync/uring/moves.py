@@ -211,7 +211,7 @@ def resettle(
     out = Batch()
     how, _starts = moving.as_c()
     _check(lib.ar_moves_resettle(scanner.raw, past.raw, batch.raw, root, how, out.raw))
-    data = bytes(ffi.buffer(out.raw.aux, out.raw.aux_bytes)) if out.raw.aux_bytes else b""
+    data = out.aux
     parts, at = [], 0
     while at < len(data):
         directory, length = _NAME.unpack_from(data, at)

@@ -218,7 +218,7 @@ def wanted_chunks(batch: Batch) -> list[Replaced]:
         return []
     out = Batch()
     _check(lib.ar_chunks_wanted(batch.raw, out.raw))
-    data = _aux(out)
+    data = out.aux
     found, at = [], 0
     while at < len(data):
         pair, row, length = _REPLACED.unpack_from(data, at)
@@ -286,7 +286,7 @@ def make_chains(src: Sequence[Chain], dst: Sequence[Chain], tree: int) -> tuple[
 
 
 def _kept(kept: CData, count: int, out: Batch) -> list[Kept]:
-    data = _aux(out)
+    data = out.aux
     return [
         Kept(
             directory,
@@ -310,10 +310,6 @@ def _chunks(data: bytes) -> list[tuple[bytes, bytes]]:
         found.append((data[hashes - name_len : hashes], data[hashes : hashes + length]))
         at = hashes + length
     return found
-
-
-def _aux(batch: Batch) -> bytes:
-    return bytes(ffi.buffer(batch.raw.aux, batch.raw.aux_bytes)) if batch.raw.aux_bytes else b""
 
 
 def _check(result: int) -> int:

@@ -187,6 +187,15 @@ uint32_t ar_batch_add_aux(struct ar_batch *batch, const char *bytes, size_t len)
 	return (uint32_t)offset;
 }
 
+uint32_t ar_batch_put_aux(struct ar_batch *batch, const void *bytes, size_t len)
+{
+	const uint32_t at = ar_batch_add_aux(batch, bytes, len);
+
+	if (at != AR_NONE)
+		batch->aux_bytes--;
+	return at;
+}
+
 /* a tally is nothing but counters */
 _Static_assert(sizeof(struct ar_tally) % sizeof(uint64_t) == 0, "counters of 64 bits");
 

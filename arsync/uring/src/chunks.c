@@ -36,24 +36,12 @@ const struct ar_chunks *ar_chunks_find(const struct ar_batch *batch, uint32_t pa
 	return NULL;
 }
 
-/* appends to aux without the NUL; where it begins, or AR_NONE */
-static uint32_t put(struct ar_batch *out, const void *bytes, size_t len)
-{
-	const uint32_t at = ar_batch_add_aux(out, bytes, len);
-
-	if (at != AR_NONE)
-		out->aux_bytes--;
-	return at;
-}
-
 /* what is recorded of the file that a change replaces; NULL: nothing that gives its chunks */
 static const struct ar_known *known_old(const struct ar_batch *batch, const struct ar_pair *pair,
 					uint32_t row)
 {
-	if (!batch->memory || pair->memory == AR_NO_PAGE)
-		return NULL;
-	const struct ar_memory *memory = &batch->memory[pair->memory + row];
-	const bool is_same = memory->state[1] == AR_MEMORY_RECORDED &&
+	const struct ar_memory *memory = ar_memory_of(batch, pair, row);
+	const bool is_same = memory && memory->state[1] == AR_MEMORY_RECORDED &&
 			     memory->known[1].state == (AR_KNOWN_HASHED | AR_KNOWN_CHUNKED);
 	return is_same ? &memory->known[1] : NULL;
 }
@@ -72,8 +60,8 @@ int ar_chunks_wanted(const struct ar_batch *batch, struct ar_batch *out)
 				continue;
 			const struct ar_row *row = &ar_rows(page)[change->src_row];
 			const uint32_t head[3] = { i, change->src_row, row->name_len };
-			if (put(out, head, sizeof(head)) == AR_NONE ||
-			    put(out, ar_row_name(page, row), row->name_len) == AR_NONE)
+			if (ar_batch_put_aux(out, head, sizeof(head)) == AR_NONE ||
+			    ar_batch_put_aux(out, ar_row_name(page, row), row->name_len) == AR_NONE)
 				return -ENOMEM;
 		}
 	}
@@ -113,7 +101,7 @@ int ar_chunks_keep(const struct ar_batch *batch, const struct ar_page *page,
 		if (!(known[self + i].state & AR_KNOWN_CHUNKED))
 			continue;
 		for (size_t j = 0; j < sizeof(parts) / sizeof(parts[0]) && parts[j].len; j++) {
-			const uint32_t at = put(out, parts[j].bytes, parts[j].len);
+			const uint32_t at = ar_batch_put_aux(out, parts[j].bytes, parts[j].len);
 			if (at == AR_NONE)
 				return -ENOMEM;
 			if (!kept->chunks_len)

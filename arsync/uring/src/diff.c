@@ -204,11 +204,7 @@ bool ar_pages_agree(const struct ar_rules *rules, const struct ar_page *src,
 
 static const struct ar_memory *memory_of(const struct diff *d, uint32_t src_row)
 {
-	const struct ar_pair *pair = &d->batch->pairs[d->pair];
-
-	if (!d->batch->memory || pair->memory == AR_NO_PAGE)
-		return NULL;
-	return &d->batch->memory[pair->memory + src_row];
+	return ar_memory_of(d->batch, &d->batch->pairs[d->pair], src_row);
 }
 
 /* what the manifest and -c make of two rows whose content nothing has called different; why: so far */

@@ -179,6 +179,17 @@ uint8_t *ar_batch_reserve(struct ar_batch *batch, int side, size_t bytes);
 struct ar_memory *ar_batch_add_memory(struct ar_batch *batch, uint32_t rows);
 /* appends len bytes and a NUL to aux; offset or AR_NONE */
 uint32_t ar_batch_add_aux(struct ar_batch *batch, const char *bytes, size_t len);
+/* the same without the NUL, for what Python takes apart by lengths */
+uint32_t ar_batch_put_aux(struct ar_batch *batch, const void *bytes, size_t len);
+
+/* what the manifest knows of a source row of the pair, NULL where nothing was asked */
+static inline const struct ar_memory *ar_memory_of(const struct ar_batch *batch,
+						   const struct ar_pair *pair, uint32_t row)
+{
+	if (!batch->memory || pair->memory == AR_NO_PAGE)
+		return NULL;
+	return &batch->memory[pair->memory + row];
+}
 
 /* ---------------------------------------------------------------- chunks.c */
 

@@ -55,8 +55,8 @@ static bool is_candidate(const struct ar_batch *batch, const struct ar_pair *pai
 	row = &ar_rows(page)[change->src_row];
 	if (!row->btime_s || row->flags & (AR_ROW_BAD | AR_ROW_FOLLOWED | AR_ROW_MOUNT))
 		return false;
-	return pair->memory == AR_NO_PAGE || !batch->memory ||
-	       !batch->memory[pair->memory + change->src_row].is_same_file;
+	const struct ar_memory *memory = ar_memory_of(batch, pair, change->src_row);
+	return !memory || !memory->is_same_file;
 }
 
 uint32_t ar_moves_possible(const struct ar_batch *batch)

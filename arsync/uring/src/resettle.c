@@ -135,12 +135,9 @@ static int tell_name(struct resettling *r, uint64_t directory, const char *name,
 	const uint32_t length = (uint32_t)len;
 	const uint32_t head[3] = { (uint32_t)directory, (uint32_t)(directory >> 32), length };
 
-	if (ar_batch_add_aux(r->out, (const char *)head, sizeof(head)) == AR_NONE)
+	if (ar_batch_put_aux(r->out, head, sizeof(head)) == AR_NONE ||
+	    ar_batch_put_aux(r->out, name, len) == AR_NONE)
 		return -ENOMEM;
-	r->out->aux_bytes--;	/* no NUL between them */
-	if (ar_batch_add_aux(r->out, name, len) == AR_NONE)
-		return -ENOMEM;
-	r->out->aux_bytes--;
 	return 0;
 }
 

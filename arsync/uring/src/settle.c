@@ -123,12 +123,6 @@ static bool was_written(const struct ar_change *change)
 	return change->kind == AR_CHANGE_DATA && change->state == AR_STATE_DONE;
 }
 
-static const struct ar_memory *memory_of(const struct settling *s, const struct ar_pair *pair,
-					 uint32_t row)
-{
-	return pair->memory == AR_NO_PAGE ? NULL : &s->batch->memory[pair->memory + row];
-}
-
 static void know_hash(const struct settling *s, const struct ar_change *change,
 		      struct ar_known *known)
 {
@@ -168,7 +162,7 @@ static void know(struct settling *s, const struct ar_pair *pair, uint32_t i,
 		 const struct ar_change *change, struct ar_known *src, struct ar_known *dst,
 		 const struct ar_chunks **chunks)
 {
-	const struct ar_memory *memory = memory_of(s, pair, i);
+	const struct ar_memory *memory = ar_memory_of(s->batch, pair, i);
 
 	recall_known(s, memory, 0, src);
 	recall_known(s, memory, 1, dst);
