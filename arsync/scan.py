@@ -7,6 +7,7 @@ directory is. What happens to a batch is its receiver's business.
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -193,7 +194,8 @@ class Walk:
             self._frontier = [_RootFirst(tuple(self._frontier))]
         self._pending = 0
         self._busy = 0
-        self._threads = threads
+        self._most = threads
+        self._least = self._width = min(threads, len(os.sched_getaffinity(0)))
         self._stopped = False
 
     def remember(self, memory: Memory) -> None:
@@ -225,8 +227,8 @@ class Walk:
     def _take(self) -> list[_Task] | None:
         """Wait for something to scan: one task, or children of one or several batches."""
         with self._changed:
-            while not self._frontier:
-                if not self._busy or self._stopped:
+            while not self._frontier or self._busy >= self._width:
+                if not self._frontier and (not self._busy or self._stopped):
                     self._changed.notify_all()
                     return None
                 self._changed.wait()
@@ -239,7 +241,7 @@ class Walk:
 
     def _take_children(self) -> list[_Task]:
         """Take a share of the directories that are known, the deepest first."""
-        share = max(1, min(_TAKE_AT_MOST, self._pending // self._threads))
+        share = max(1, min(_TAKE_AT_MOST, self._pending // self._width))
         self._pending -= share
         taken: list[_Task] = []
         while share and self._frontier:
@@ -253,9 +255,21 @@ class Walk:
             if count < task.count:
                 self._frontier.append(task.after(count))
         self._pending += share
-        if self._frontier:
-            self._changed.notify()
+        self._call_another()
         return taken
+
+    def _call_another(self) -> None:
+        if self._frontier and self._busy < self._width:
+            self._changed.notify()
+
+    def _adapt(self, batch: Batch) -> None:
+        """Let all threads scan where one had to wait for the disk, else as many as there are cores.
+
+        More would only wait for each other, for Python's lock first of all.
+        """
+        with self._changed:
+            self._width = self._most if batch.has_waited else max(self._least, self._width - 1)
+            self._call_another()
 
     def _end_one(self) -> None:
         with self._changed:
@@ -269,7 +283,7 @@ class Walk:
                 return
             self._frontier.extend(tasks)
             self._pending += sum(task.count for task in tasks if isinstance(task, _Children))
-            self._changed.notify()
+            self._call_another()
 
     def _scan(self, tasks: list[_Task]) -> None:
         if isinstance(tasks[0], _RootFirst):
@@ -301,6 +315,7 @@ class Walk:
                 above += _held_above(task, batch.extra_pairs(first_pair))
             if self._memory:
                 self._place(self._memory, task, batch, first_pair)
+        self._adapt(batch)
         if self._memory:
             self._memory.recall(batch)
         diff(batch, self._rules)

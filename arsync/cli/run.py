@@ -6,6 +6,7 @@ for a mistake of his own. It must not know what a command does.
 
 from __future__ import annotations
 
+import gc
 import importlib
 import os
 import sys
@@ -47,6 +48,9 @@ COMMANDS: Final[Mapping[str, str]] = MappingProxyType(
     }
 )
 """Each command, in a module of its name, with one line of help."""
+
+_OBJECTS_A_COLLECTION: Final = 50_000
+"""What a run keeps is in no cycles, and there is much of it: Python looks for them seldom."""
 
 COMPLETE_VARIABLE: Final = "_ARSYNC_COMPLETE"
 """Set by the completion scripts; its value is click's instruction."""
@@ -104,6 +108,8 @@ def _invoke(name: str, words: Sequence[str]) -> int:
     import click
 
     command = load_command(name)
+    gc.freeze()
+    gc.set_threshold(_OBJECTS_A_COLLECTION)
     prog = "arsync" if name == "sync" else f"arsync {name}"
     try:
         # Not command.main(): it has its own exit codes, 1 for a reader that went away among them.

@@ -307,6 +307,11 @@ class Batch:
         return int(self.raw.problem_count)
 
     @property
+    def has_waited(self) -> bool:
+        """Tell whether its scan had to wait for what was not in memory."""
+        return bool(self.raw.waits)
+
+    @property
     def tally(self) -> CData:
         """Return the `struct ar_tally` of scan and diff.
 

@@ -113,6 +113,29 @@ def forest(root: Path, wide: int, deep: int) -> list[bytes]:
     return sorted(paths)
 
 
+class Crowd(Receiver):
+    """Count how many threads are at work at once: each stays until as many as can are there."""
+
+    def __init__(self, expected: int) -> None:
+        super().__init__()
+        self.most = 0
+        self._inside = 0
+        self._expected = expected
+        self._came = threading.Condition()
+
+    def __call__(self, batch: Batch, parents: Sequence[Batch]) -> None:
+        """Take one; see `arsync.scan.Receiver`."""
+        super().__call__(batch, parents)
+        if not parents:  # the root's: nobody else can have anything yet
+            return
+        with self._came:
+            self._inside += 1
+            self.most = max(self.most, self._inside)
+            self._came.notify_all()
+            self._came.wait_for(lambda: self.most > self._expected, 0.02)
+            self._inside -= 1
+
+
 # ------------------------------------------------------------------ the whole
 
 
@@ -127,6 +150,28 @@ def test_a_chain_of_directories_keeps_only_one_thread_busy(tmp_path: Path) -> No
     """The others wait until there is something to take, and end with it."""
     paths = forest(tmp_path, wide=1, deep=200)
     assert walked(tmp_path, threads=8).paths == paths
+
+
+@pytest.mark.parametrize(("waited", "at_work"), [(False, 1), (True, 4)])
+def test_more_threads_than_cores_walk_only_where_they_wait(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, waited: bool, at_work: int
+) -> None:
+    """Of a tree in memory one thread a core: more would only wait for each other."""
+    paths = forest(tmp_path, wide=400, deep=2)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0})
+    monkeypatch.setattr(Batch, "has_waited", waited)
+    crowd = Crowd(expected=at_work)
+    with walk_of(tmp_path, None, crowd, WHOLE, threads=4) as walk:
+        assert run(walk, 4) == []
+    assert crowd.paths == paths
+    assert crowd.most == at_work
+
+
+def test_a_scan_of_what_is_in_memory_has_not_waited(tmp_path: Path) -> None:
+    """Nothing of it is on a disk any more that a thread could wait for."""
+    forest(tmp_path, wide=20, deep=1)
+    walked(tmp_path)
+    assert sum(not batch.has_waited for batch in walked(tmp_path).batches) > 0
 
 
 def test_equal_trees_give_no_changes(tmp_path: Path) -> None:

@@ -335,6 +335,7 @@ struct ar_batch {
 	uint32_t big_count;		/* changes that ar_lane_run left as AR_STATE_BIG */
 	uint32_t blocking_count;	/* children that are AR_CHILD_BLOCKING */
 	int64_t scanned_ns;		/* when the first of its directories was, since 1970 */
+	uint64_t waits;			/* how often its scan slept: for what was not in memory */
 	ar_root *src_root;		/* set by whoever fills the batch */
 	ar_root *dst_root;
 	struct ar_tally tally;		/* of the scan and the diff of this batch */

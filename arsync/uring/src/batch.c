@@ -48,6 +48,7 @@ void ar_batch_clear(struct ar_batch *batch)
 	batch->chunks_count = 0;
 	batch->memory_count = 0;
 	batch->scanned_ns = 0;
+	batch->waits = 0;
 	batch->pair_count = batch->change_count = 0;
 	batch->child_count = batch->problem_count = 0;
 	batch->blocking_count = 0;

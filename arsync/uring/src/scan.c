@@ -6,6 +6,7 @@
  * then as it was before the directory that needed them.
  */
 #include <stdlib.h>
+#include <sys/resource.h>
 
 #include "scan.h"
 
@@ -99,6 +100,13 @@ static void forget_fds(struct ar_dir *dir)
 	dir->side[SRC].fd = dir->side[DST].fd = -1;
 }
 
+static uint64_t count_waits(void)
+{
+	struct rusage used;
+
+	return getrusage(RUSAGE_THREAD, &used) ? 0 : (uint64_t)used.ru_nvcsw;
+}
+
 int ar_scan_begin(struct scan_call *call, struct ar_scan *scan, struct ar_batch *out)
 {
 	struct timespec now;
@@ -106,6 +114,7 @@ int ar_scan_begin(struct scan_call *call, struct ar_scan *scan, struct ar_batch 
 	memset(call, 0, sizeof(*call));
 	call->scan = scan;
 	call->out = out;
+	call->waits = count_waits();
 	if (!out->scanned_ns) {
 		clock_gettime(CLOCK_REALTIME_COARSE, &now);
 		out->scanned_ns = now.tv_sec * 1000000000L + now.tv_nsec;
@@ -130,6 +139,7 @@ void ar_scan_end(struct scan_call *call)
 {
 	struct ar_scratch *scratch = call->scratch;
 
+	call->out->waits += count_waits() - call->waits;
 	ar_dir_reset(&scratch->dir, KEEP_BYTES);
 	if (scratch->sorter.room * sizeof(*scratch->sorter.keys) > KEEP_BYTES) {
 		free(scratch->sorter.keys);

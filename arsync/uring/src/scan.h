@@ -170,6 +170,7 @@ struct scan_call {		/* one call of the scanner, on one thread */
 	struct ar_batch *out;
 	uint32_t pair;		/* index of the one under way */
 	uint32_t rows;		/* of the source, so far */
+	uint64_t waits;		/* of the thread, before */
 };
 
 /* takes a scratch for a call that fills out; ar_scan_end gives it back */
