@@ -8,6 +8,8 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -25,16 +27,35 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))
 
 
 @pytest.fixture(scope="session", autouse=True)
-def state_directory() -> Iterator[None]:
+def all_states() -> Iterator[Path]:
     """Keep the manifests of all tests away from the user's, and where a barrier costs nothing."""
     memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
-    directory = tempfile.mkdtemp(prefix="arsync-test-state-", dir=memory)
-    os.chmod(directory, 0o1777)
-    before = os.environ.get("ARSYNC_STATE_DIR")
-    os.environ["ARSYNC_STATE_DIR"] = directory
-    yield
-    if before is None:
-        del os.environ["ARSYNC_STATE_DIR"]
-    else:
-        os.environ["ARSYNC_STATE_DIR"] = before
+    directory = Path(tempfile.mkdtemp(prefix="arsync-test-state-", dir=memory))
+    directory.chmod(0o1777)
+    with _states_in(directory):
+        yield directory
     shutil.rmtree(directory)
+
+
+@pytest.fixture(autouse=True)
+def state_directory(all_states: Path) -> Iterator[None]:
+    """Give each test an empty one: a run looks into every manifest that its directory holds."""
+    directory = all_states / "test"
+    directory.mkdir()
+    directory.chmod(0o1777)
+    with _states_in(directory):
+        yield
+    shutil.rmtree(directory)
+
+
+@contextmanager
+def _states_in(directory: Path) -> Iterator[None]:
+    before = os.environ.get("ARSYNC_STATE_DIR")
+    os.environ["ARSYNC_STATE_DIR"] = str(directory)
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["ARSYNC_STATE_DIR"]
+        else:
+            os.environ["ARSYNC_STATE_DIR"] = before

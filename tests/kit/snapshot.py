@@ -9,16 +9,16 @@ import errno
 import os
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from hashlib import blake2b
+
+from xxhash import xxh3_128
 
 from tests.kit.tree import AnyPath, opened, proc_path
 
 # A block is hashed with its position and only when it is not all zero: so the digest of a file
-# does not depend on how its zeros are stored, and holes are not read.
-_BLOCK_BYTES = 4096
-_READ_BYTES = 1 << 20
+# does not depend on how its zeros are stored, and blocks that are holes are not read.
+_BLOCK_BYTES = 1 << 20
 _ZEROS = bytes(_BLOCK_BYTES)
 
 # How xfs stores ACLs shows through; system.posix_acl_* says the same.
@@ -173,11 +173,11 @@ def _read_content(
     try:
         size = os.fstat(fd).st_size
         data = tuple(data_ranges(fd, size))
-        digest = blake2b(digest_size=16)
-        for start, end in data:
-            for offset, block in _blocks(fd, start, end):
-                if block != _ZEROS[: len(block)]:
-                    digest.update(offset.to_bytes(8, "little") + block.rstrip(b"\0"))
+        digest = xxh3_128()
+        for offset, block in _blocks(fd, size, data):
+            if block != _ZEROS[: len(block)]:
+                digest.update(offset.to_bytes(8, "little"))
+                digest.update(block)
         return (size, digest.hexdigest(), os.pread(fd, 40, 0)), data
     finally:
         os.close(fd)
@@ -206,14 +206,11 @@ def data_ranges(fd: int, size: int) -> Iterator[tuple[int, int]]:
         yield start, end
 
 
-def _blocks(fd: int, start: int, end: int) -> Iterator[tuple[int, bytes]]:
-    """Yield (offset, bytes) of whole aligned blocks that cover a range."""
-    offset = start - start % _BLOCK_BYTES
-    while offset < end:
-        data = os.pread(fd, _READ_BYTES, offset)
-        if not data:
-            return
-        for within in range(0, len(data), _BLOCK_BYTES):
-            if offset + within < end:
-                yield offset + within, data[within : within + _BLOCK_BYTES]
-        offset += len(data)
+def _blocks(fd: int, size: int, ranges: Iterable[tuple[int, int]]) -> Iterator[tuple[int, bytes]]:
+    """Yield (offset, bytes) of each whole aligned block that holds some of the ranges."""
+    offset = 0
+    for start, end in ranges:
+        offset = max(offset, start - start % _BLOCK_BYTES)
+        while offset < end:
+            yield offset, os.pread(fd, min(_BLOCK_BYTES, size - offset), offset)
+            offset += _BLOCK_BYTES

@@ -27,6 +27,9 @@ AnyPath = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 # One openat takes less than PATH_MAX (4096) bytes; longer paths are walked in steps.
 _STEP_BYTES = 4000
 
+# Random bytes are dear. A prime: blocks that begin at two multiples of 2**n below 2**40 differ.
+_PERIOD = 1_048_583
+
 
 @dataclass(frozen=True)
 class Pattern:
@@ -36,7 +39,8 @@ class Pattern:
     seed: int = 0
 
     def __bytes__(self) -> bytes:
-        return Random(self.seed).randbytes(self.size)
+        some = Random(self.seed).randbytes(min(self.size, _PERIOD))
+        return (some * (self.size // _PERIOD + 1))[: self.size]
 
 
 @dataclass(frozen=True)
