@@ -6,44 +6,33 @@
 The walk's threads scan and compare batches of directories and hand each to the lanes, which
 execute it as soon as its parents are there; what must wait for the whole tree is spooled and
 follows as further batches: hard links, deletions, directories' times. A batch that is done is
-recorded in the manifest (`checkpoint.py`) and comes back through `_Run._done`, the one place where
-its outcome is counted and told.
+recorded in the manifest (`checkpoint.py`) and comes back through `_Run._done`, from where its
+outcome is counted and told (`account.py`).
 """
 
 from __future__ import annotations
 
 import os
 import threading
-import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 
+from arsync.account import Account
 from arsync.checkpoint import RunManifest, manifest_directories, open_manifest
-from arsync.clock import Ticker, Timer
-from arsync.consequences import FailedDirectories
+from arsync.clock import Ticker
 from arsync.deletion import Found, why_kept, without_limits
 from arsync.destination import open_target, open_temp_dir
 from arsync.errors import ArsyncError, FileError, InternalError, Interrupted, describe
 from arsync.execute import Lanes, run_on_threads
 from arsync.listener import Listener
-from arsync.model import (
-    Counts,
-    PhaseTime,
-    Problem,
-    ProblemKind,
-    Progress,
-    Report,
-    count_found,
-    sum_tallies,
-)
+from arsync.model import Progress, Report, sum_tallies
 from arsync.options import DeletePolicy, SyncOptions
 from arsync.patterns import Side as RuleSide
 from arsync.plan import Phase, Unit
 from arsync.prune import Pruner
 from arsync.refusal import refusal_text
-from arsync.report import ReportBuilder
 from arsync.roots import Transfer, resolve
 from arsync.scan import Named, Receiver, Walk
 from arsync.settings import (
@@ -116,43 +105,30 @@ class _Run:
         progress: Callable[[Progress], None] | None,
     ) -> None:
         self._options = options
-        self._listener = listener
-        self._progress = progress
+        self._account = Account(options, listener, progress)
+        self._ticks = progress is not None
         self._dry_run = options.write.dry_run
         self._identity = Identity.current()
         self._engine = choose_run_engine(options.engine)
-        self._report = ReportBuilder()
-        self._start = time.monotonic()
         self._lock = threading.Lock()
-        self._found = Tally()
-        self._settled = 0
-        self._executed = Counts()
         self._lanes: Lanes | None = None
         self._manifest: RunManifest | None = None
-        self._manifest_note = ""
         self._walking: Walk | None = None
-        self._exact = False
-        self._phase = Phase.COPY
-        self._phases: list[PhaseTime] = []
-        self._src = b""
         self._dst = b""
         self._temp_dir: bytes | None = None
         self._trash: Backup | None = None
         self._links: Later | None = None
         self._sources: Later | None = None
-        self._failed_directories = FailedDirectories()
         self._delete_policy = options.delete
         self._blocked: list[tuple[bytes, bytes]] = []
-        self._had_read_errors = False
-        self._kept_back = ""
         self._error: BaseException | None = None
 
     def run(self, sources: Sequence[bytes], dst: bytes) -> Report:
         """Run all of it; see `sync`."""
         try:
             with ExitStack() as stack:
-                if self._progress:
-                    stack.enter_context(Ticker(self._tell_progress, self._fail))
+                if self._ticks:
+                    stack.enter_context(Ticker(self._account.tell_progress, self._fail))
                 self._sync_all(sources, dst, stack)
             self._raise_what_failed()
         except (KeyboardInterrupt, WritingRefused, ArsyncError) as error:
@@ -194,11 +170,11 @@ class _Run:
     def _sync_all(self, sources: Sequence[bytes], dst: bytes, stack: ExitStack) -> None:
         transfers, target, problems = resolve(sources, dst, self._options)
         if problems:
-            self._tell_problems(problems, b"", b"")
-            self._had_read_errors = any(one.kind == ProblemKind.FAILED for one in problems)
+            self._account.tell_operands(problems)
         if not transfers:
             return
         self._dst = target.root
+        self._account.roots(dst=self._dst)
         if self._options.write.temp_dir is not None:
             self._temp_dir = os.path.join(self._dst, self._options.write.temp_dir)
         temp_dir_fd = open_temp_dir(self._temp_dir, stack)
@@ -206,7 +182,8 @@ class _Run:
         dst_root = open_target(target, self._options.write)
         if dst_root:
             stack.enter_context(dst_root)
-            self._manifest, self._manifest_note = open_manifest(self._options, dst_root, sources)
+            self._manifest, note = open_manifest(self._options, dst_root, sources)
+            self._account.manifest_note = note
         if self._manifest:
             stack.push(partial(self._close_manifest, self._manifest))
         if self._options.preserve.hard_links:
@@ -221,8 +198,8 @@ class _Run:
         if dst_root and self._delete_policy.is_limited and len(transfers) > 1:
             self._judge_all(every, dst_root)
         for index, transfer in enumerate(transfers):
-            self._exact = False
-            self._src = transfer.root
+            self._account.exact = False
+            self._account.roots(src=transfer.root)
             if write.remove_source_files and not self._dry_run:
                 self._sources = stack.enter_context(Later(LaterKind.SOURCES))
                 removals.append((roots[index], self._sources))
@@ -241,10 +218,10 @@ class _Run:
         waiting = [(root, later) for root, later in removals if later.count]
         if not waiting:
             return
-        with self._timed(Phase.REMOVE.value):
+        with self._account.timed(Phase.REMOVE.value):
             dst.sync()
             for root, later in waiting:
-                self._src = root.path
+                self._account.roots(src=root.path)
                 with ExitStack() as stack:
                     settings = make_settings(self._options, self._engine, root, dst, -1)
                     rules = Rules(self._options, 1, self._identity)
@@ -300,9 +277,9 @@ class _Run:
             )
             if checkpoint:
                 walk.remember(checkpoint)
-            with self._timed("walk and copy"):
+            with self._account.timed("walk and copy"):
                 self._walk(walk)
-                self._exact = sources.are_all
+                self._account.exact = sources.are_all
                 self._drain()
             self._link()
             if extras and extras.count:
@@ -311,13 +288,13 @@ class _Run:
                 self._copy_blocked(sources, dst, make_rules(), dirs)
                 self._link()
             if dirs and dirs.count:
-                with self._timed(Phase.FINISH.value):
+                with self._account.timed(Phase.FINISH.value):
                     # For who is not root the mode of one may shut those below it out.
                     self._run_phase(Phase.FINISH, dirs, in_order=not self._identity.is_root)
 
     def _link(self) -> None:
         if self._links and self._links.count:
-            with self._timed(Phase.LINK.value):
+            with self._account.timed(Phase.LINK.value):
                 self._run_phase(Phase.LINK, self._links)
 
     def _copy_blocked(
@@ -333,7 +310,7 @@ class _Run:
 
         scanner = self._open_scanner(sources, dst, extras=False)
         scanner.map_acls(rules)
-        with self._timed("walk and copy"):
+        with self._account.timed("walk and copy"):
             self._walk(Walk(scanner, rules, starts, take_in, self._engine.scan_threads))
             self._drain()
 
@@ -349,14 +326,14 @@ class _Run:
                 extra += sum_tallies([self._settle(extras).raw]).extra
                 entries += sum_tallies([found.raw]).found_dst
         limits = replace(self._delete_policy, ignore_errors=True, allow_empty_source=True)
-        self._kept_back = why_kept(limits, Found(src=b"", extra=extra, entries=entries))
-        if self._kept_back:
+        self._account.kept_back = why_kept(limits, Found(src=b"", extra=extra, entries=entries))
+        if self._account.kept_back:
             self._delete_policy = replace(self._delete_policy, when="never", force=False)
         self._delete_policy = without_limits(self._delete_policy)
 
     def _delete_first(self, sources: Sources, dst: Root | None, rules: Rules) -> None:
         """Walk to find extras, and delete them; what goes wrong is found again and told then."""
-        with Later(LaterKind.EXTRAS) as extras, self._timed(Phase.DELETE.value):
+        with Later(LaterKind.EXTRAS) as extras, self._account.timed(Phase.DELETE.value):
             found = self._find_extras(sources, dst, rules, extras)
             self._delete(sources, extras, found)
 
@@ -397,16 +374,16 @@ class _Run:
                 entries=counts.found_dst,
                 is_empty=counts.found - counts.found_dirs == 0
                 and counts.found_dirs <= sources.transfer.start_count,
-                had_read_errors=self._had_read_errors,
+                had_read_errors=self._account.had_read_errors,
             ),
         )
         if reason:
-            self._kept_back = reason
+            self._account.kept_back = reason
             return
-        self._found.add(settled.raw[0])
-        if copied_to and self._lanes and extras.count and self._counts().done_files:
+        self._account.count_extras(settled)
+        if copied_to and self._lanes and extras.count and self._account.counts().done_files:
             copied_to.sync()
-        with self._timed(Phase.DELETE.value):
+        with self._account.timed(Phase.DELETE.value):
             parts = (ExtrasPass.FILES, ExtrasPass.DIRS)
             if self._delete_policy.trash_dir is not None:
                 parts = (ExtrasPass.WHOLE, ExtrasPass.CARRIED)
@@ -422,7 +399,7 @@ class _Run:
 
     def _note_read_errors(self, batch: Batch) -> None:
         if batch.problem_count and batch.has_read_errors():
-            self._had_read_errors = True
+            self._account.had_read_errors = True
 
     def _make_pruner(self, transfer: Transfer, receive: Receiver) -> Pruner | None:
         if not self._options.prune_empty_dirs:
@@ -444,6 +421,7 @@ class _Run:
         backup = make_backup(self._options.write, self._dst)
         settings = replace(settings, backup=backup, trash=self._trash)
         self._lanes = Lanes(settings, rules, self._engine.lanes, self._done, record)
+        self._account.begin_lanes(self._lanes)
         stack.callback(self._end_lanes)
 
     def _end_lanes(self) -> None:
@@ -454,8 +432,8 @@ class _Run:
         if not lanes.idle:
             lanes.stop()
         lanes.finish()
+        self._account.end_lanes(lanes)
         with self._lock:
-            self._executed = sum_tallies([self._executed, lanes.counts()])
             self._lanes = None
         if lanes.refusal:
             note = f"io_uring is refused: {explain_refusal(lanes.refusal)}"
@@ -497,7 +475,7 @@ class _Run:
             self._links.add(batch)
         if dirs:
             dirs.add(batch)
-        self._found.add(batch.tally)
+        self._account.count_found(batch)
         found.add(batch.tally)
         if self._lanes:
             self._lanes.add(batch, parents, Phase.COPY)
@@ -512,7 +490,7 @@ class _Run:
             in_order: a batch waits for the one before it. Directories come deepest first.
         """
         before: list[Batch] = []
-        self._phase = phase
+        self._account.phase = phase
         while True:
             batch = Batch()
             if not later.next(batch):
@@ -524,74 +502,18 @@ class _Run:
             if in_order:
                 before = [batch]
         self._drain()
-        self._phase = Phase.COPY
+        self._account.phase = Phase.COPY
 
     def _drain(self) -> None:
         if self._lanes:
             self._lanes.drain()
         self._raise_what_failed()
 
-    # ------------------------------------------------------------- what is told
-
     def _done(self, unit: Unit) -> None:
         """Take back a unit with its outcome: everything a checkpoint needs is in it."""
-        batch = unit.batch
-        if batch.problem_count:
-            problems = self._failed_directories.without_consequences(batch.problems())
-            self._tell_problems(problems, self._src, self._dst)
+        self._account.tell_unit(unit)
         if self._sources and unit.phase in (Phase.COPY, Phase.LINK):
-            self._sources.add(batch)
-        if unit.phase is Phase.COPY:
-            self._settled += count_found(batch.tally)
-        if self._listener.changes and unit.phase is not Phase.FINISH:
-            if self._listener.progress_of_changes and not self._dry_run:
-                self._tell_progress()
-            wanted, heard = self._options, self._listener
-            changes = batch.changes(
-                unchanged=wanted.report_unchanged, passed=wanted.report_passed, stats=heard.stats
-            )
-            self._listener.changes(changes, self._src)
-
-    def _tell_problems(self, problems: Sequence[Problem], src: bytes, dst: bytes) -> None:
-        self._report.add_problems(problems, src, dst)
-        if self._listener.problems:
-            self._listener.problems(problems, src, dst)
-
-    def _counts(self) -> Counts:
-        with self._lock:
-            lanes = [self._lanes.counts()] if self._lanes else []
-            return sum_tallies([self._found.raw, self._executed, *lanes])
-
-    def _tell_progress(self) -> None:
-        if self._progress:
-            elapsed_s = time.monotonic() - self._start
-            self._progress(
-                Progress(
-                    counts=self._counts(),
-                    settled=self._settled,
-                    elapsed_s=elapsed_s,
-                    exact=self._exact,
-                    phase=self._phase.value,
-                )
-            )
-
-    def _timed(self, name: str) -> Timer:
-        return Timer(name, self._phases)
+            self._sources.add(unit.batch)
 
     def _finished_report(self, ended: ArsyncError | Interrupted | None = None) -> Report:
-        stopped = ended if isinstance(ended, ArsyncError) else None
-        end = Report(
-            counts=self._counts(),
-            elapsed_s=time.monotonic() - self._start,
-            phases=tuple(self._phases),
-            engine="uring" if self._engine.ring else "sync",
-            engine_note=self._engine.note,
-            manifest_note=self._manifest_note,
-            lanes=self._engine.lanes,
-            kept_back=self._kept_back,
-            stopped=str(stopped) if stopped else "",
-            stopped_code=stopped.exit_code if stopped else 0,
-            interrupted=isinstance(ended, Interrupted),
-            dry_run=self._dry_run,
-        )
-        return self._report.finish(end)
+        return self._account.report(self._engine, ended)

@@ -56,6 +56,7 @@ ORDER = (
     "report",
     "events",
     "inventory",
+    "account",
     # L4
     "sync",
     "planfile",
