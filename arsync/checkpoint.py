@@ -42,6 +42,7 @@ from arsync.plan import Phase, Unit
 from arsync.recorder import Known, Recorder
 from arsync.renames import Renames
 from arsync.scan import Named, Whole
+from arsync.settings import clones_old_files
 from arsync.sources import Sources
 from arsync.uring import Batch
 from arsync.uring import Identity as UserIdentity
@@ -241,7 +242,10 @@ class RunManifest:
         if not snapshot.has_pages(tree):
             snapshot.close()
             return None
-        moving = _moving(self._options, sources)
+        clones = scanner.dst is not None and clones_old_files(
+            self._options, scanner.src, scanner.dst
+        )
+        moving = _moving(self._options, sources, clones=clones)
         renames = Renames(snapshot, self._known, scanner, tree, start, moving)
         self._stack.callback(renames.close)
         return renames
@@ -282,7 +286,7 @@ class RunManifest:
         }
 
 
-def _moving(options: SyncOptions, sources: Sources) -> Moving:
+def _moving(options: SyncOptions, sources: Sources, *, clones: bool) -> Moving:
     """Say when an old name may go: where its deletion is in force, and nothing is to be kept."""
     paths = sources.transfer.paths or frozenset()
     update = options.update
@@ -300,6 +304,7 @@ def _moving(options: SyncOptions, sources: Sources) -> Moving:
         in_place=options.write.inplace,
         keeps_times=options.preserve.times and not options.preserve.omit_dir_times,
         directories=as_usual and not options.prune_empty_dirs,
+        clones=clones,
     )
 
 

@@ -78,7 +78,7 @@ _COLUMNS: Final = (
 _OTHERWISE: Final = (Kind.NONE, Kind.REMOVE)
 """What has lines of its own: --info=skip, --info=remove."""
 
-_ARROWS: Final = {int(Kind.LINK): " => ", int(Kind.MOVE): " <- "}
+_ARROWS: Final = {int(Kind.LINK): " => "}
 """What stands between a name and the other one; of a symlink, its target."""
 
 _MADE: Final = (Kind.DATA, Kind.SYMLINK, Kind.SPECIAL, Kind.LINK)
@@ -268,7 +268,8 @@ class LineFormat:
         def link(change: Change, _: bytes) -> str:
             if not change.link or change.kind == Kind.DELETE:
                 return nothing
-            return _ARROWS.get(change.kind, " -> ") + pad(
+            arrow = " <- " if change.why & Why.MOVED else _ARROWS.get(change.kind, " -> ")
+            return arrow + pad(
                 escape_name(change.link, eight_bit=self._eight_bit), len(change.link)
             )
 
@@ -286,7 +287,9 @@ def _difference(why: int) -> str:
 @lru_cache(maxsize=4096)
 def _itemize(kind: int, file_type: int, why: int, keep: int) -> str:
     fresh = why & (Why.NEW | Why.TYPE)
-    update = "c" if kind == Kind.DIR and fresh else _UPDATE_LETTERS[Kind(kind)]
+    update = _UPDATE_LETTERS[Kind(kind)]
+    if (kind == Kind.DIR and fresh) or (kind == Kind.DATA and why & Why.MOVED):
+        update = "c"
     head = update + _TYPE_LETTERS[file_type]
     if fresh:
         return head + "+++++++++"

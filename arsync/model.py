@@ -230,8 +230,8 @@ class Change(NamedTuple):
             Kind.DELETE it is below the destination's, and all that follows is of that entry.
         kind, why, state, method, flags: numbers of the enumerations above.
         mode: st_mode of the source, type bits included.
-        link: target of a symlink; for Kind.LINK the first name's path below the root, for Kind.MOVE
-            the old one; else empty.
+        link: target of a symlink; for Kind.LINK the first name's path below the root, with
+            Why.MOVED the old one; else empty.
         size: of the source's file, or a symlink's length.
         done_bytes: of content written or shared; 0 until State.DONE.
         hash: XXH3-128 in canonical byte order; empty unless ChangeFlag.HASHED.
@@ -363,6 +363,7 @@ class Counts:
     plan_checks: int = 0
     plan_check_bytes: int = 0
     plan_moves: int = 0
+    plan_clones: int = 0
     new_files: int = 0
     new_dirs: int = 0
     new_symlinks: int = 0
@@ -380,6 +381,7 @@ class Counts:
     done_links: int = 0
     done_metas: int = 0
     done_moves: int = 0
+    done_clones: int = 0
     checked_files: int = 0
     checked_bytes: int = 0
     deleted_files: int = 0
@@ -529,6 +531,11 @@ class Report:
     def renames(self) -> int:
         """Count what was renamed at the destination, or would be in a dry run."""
         return self.counts.plan_moves if self.dry_run else self.counts.done_moves
+
+    @property
+    def clones(self) -> int:
+        """Count what shares the blocks of an old name that stays, or would in a dry run."""
+        return self.counts.plan_clones if self.dry_run else self.counts.done_clones
 
     @property
     def bytes_per_s(self) -> float:

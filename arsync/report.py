@@ -175,6 +175,7 @@ def _others(report: Report, level: int) -> str:
             specials,
             0,
             counts.plan_moves,
+            counts.plan_clones,
             counts.plan_metas,
         ]
     else:
@@ -184,6 +185,7 @@ def _others(report: Report, level: int) -> str:
             counts.done_specials,
             counts.done_links,
             counts.done_moves,
+            counts.done_clones,
             counts.done_metas,
         ]
     nouns = (
@@ -192,6 +194,7 @@ def _others(report: Report, level: int) -> str:
         ("special file", "special files"),
         ("hard link", "hard links"),
         ("rename", "renames"),
+        ("clone of a renamed file", "clones of renamed files"),
         ("change of attributes", "changes of attributes"),
     )
     parts = [
@@ -361,8 +364,8 @@ def stats_table(report: Report, level: int = 1) -> str:
 
 
 def _renamed_lines(report: Report, level: int) -> list[str]:
-    moves = report.renames
-    return [f"Number of renamed files: {grouped(moves, level)}"] if moves else []
+    numbers = (("renamed", report.renames), ("cloned", report.clones))
+    return [f"Number of {how} files: {grouped(count, level)}" for how, count in numbers if count]
 
 
 def _compared_lines(report: Report, level: int) -> list[str]:

@@ -18,13 +18,14 @@ from arsync.model import Method
 from arsync.options import DeletePolicy, EngineOptions, SyncOptions, WritePolicy
 from arsync.uring.executor import Backup, ExecutorSettings, new_run_name
 from arsync.uring.granule import measure_granule_ns
-from arsync.uring.methods import choose, choose_engine
+from arsync.uring.methods import choose, choose_engine, may_clone
 from arsync.uring.probe import Filesystem, probe_filesystem, probe_ring, why_refused
 from arsync.uring.scanner import Root
 
 __all__ = [
     "EngineChoice",
     "choose_run_engine",
+    "clones_old_files",
     "explain_refusal",
     "find_granule_ns",
     "make_settings",
@@ -176,6 +177,18 @@ def make_settings(
         bytes_per_s=options.write.bwlimit_bytes,
         run=new_run_name(),
     )
+
+
+def clones_old_files(options: SyncOptions, src: Root, dst: Root) -> bool:
+    """Tell whether a new name may be a clone of an old file of the destination.
+
+    Where the source itself can be cloned, that is as good, and certainly what it shall be.
+    """
+    engine = options.engine
+    if engine.reflink != "auto" or engine.copy_method != "auto" or options.write.preallocate:
+        return False
+    src_fs, dst_fs = probe_filesystem(src.fd), probe_filesystem(dst.fd)
+    return may_clone(dst_fs.kind) and not src_fs.same_as(dst_fs)
 
 
 def make_backup(policy: WritePolicy, dst: bytes) -> Backup | None:

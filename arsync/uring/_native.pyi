@@ -78,6 +78,7 @@ class _Lib:
     AR_WHY_EXISTS: int
     AR_WHY_COPIED: int
     AR_WHY_MOVED: int
+    AR_MOVING_CLONES: int
     AR_MOVING_DELETES: int
     AR_MOVING_BACKS_UP: int
     AR_MOVING_IN_PLACE: int

@@ -20,7 +20,16 @@ from arsync.model import Method
 from arsync.uring._native import lib
 from arsync.uring.probe import Ring
 
-__all__ = ["BIG_BYTES", "Choice", "Decision", "Reading", "choose", "choose_engine", "method_name"]
+__all__ = [
+    "BIG_BYTES",
+    "Choice",
+    "Decision",
+    "Reading",
+    "choose",
+    "choose_engine",
+    "may_clone",
+    "method_name",
+]
 
 # From here on all lanes share a file.
 BIG_BYTES: Final[int] = lib.AR_BIG_BYTES
@@ -186,6 +195,11 @@ def choose(src_fs: str, dst_fs: str, same_fs: bool, *, ring: bool = True) -> Cho
     )
 
 
+def may_clone(kind: str) -> bool:
+    """Tell whether files of a type of filesystem may share blocks; that it cannot shows later."""
+    return kind not in _NEVER_CLONING
+
+
 def method_name(method: Method) -> str:
     """Return the name of a method as `--copy-method` takes it."""
     return "copy_file_range" if method == Method.COPY_RANGE else method.name.lower()
@@ -209,7 +223,7 @@ def choose_engine(ring: Ring, refusal: str = "") -> tuple[Literal["uring", "sync
 def _choose_reflink(kind: str, same_fs: bool) -> tuple[bool, str]:
     if not same_fs:
         return False, "two filesystems cannot share blocks"
-    if kind in _NEVER_CLONING:
+    if not may_clone(kind):
         return False, f"{kind} cannot share blocks between files"
     return (
         True,

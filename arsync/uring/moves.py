@@ -54,6 +54,7 @@ class Moving:
         in_place: what is replaced is written into.
         keeps_times: of directories.
         directories: one that has moved is renamed at once.
+        clones: the file of an old name that stays may be cloned.
     """
 
     deletes: bool = False
@@ -62,6 +63,7 @@ class Moving:
     in_place: bool = False
     keeps_times: bool = False
     directories: bool = False
+    clones: bool = False
 
     def as_c(self) -> tuple[CData, CData]:
         """Return the C struct, and what has to live as long as it."""
@@ -72,6 +74,7 @@ class Moving:
             | (lib.AR_MOVING_BACKS_UP if self.backs_up else 0)
             | (lib.AR_MOVING_IN_PLACE if self.in_place else 0)
             | (lib.AR_MOVING_KEEPS_TIMES if self.keeps_times else 0)
+            | (lib.AR_MOVING_CLONES if self.clones else 0)
         )
         how.starts, how.starts_len = starts, len(starts) - 1
         return how, starts

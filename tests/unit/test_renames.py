@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-import subprocess
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
@@ -16,57 +15,14 @@ import pytest
 
 from arsync.filters import Filters, parse_filters
 from arsync.itemize import LineFormat
-from arsync.manifest.places import find
-from arsync.manifest.walk import walk
 from arsync.model import Kind, Op
-from arsync.options import ARCHIVE, DeletePolicy, ManifestPolicy, Preserve
+from arsync.options import ARCHIVE, DeletePolicy, ManifestPolicy
 from arsync.uring.faults import fault
 from tests.kit.compare import assert_same
 from tests.kit.manifests import recorded
 from tests.kit.snapshot import read
-from tests.kit.syncing import BIG, CHUNK, Ran, run
-
-DELETE = DeletePolicy(when="after")
-
-
-class Trees:
-    """Hold a source, its destination as a run has left it, and the runs that follow."""
-
-    def __init__(self, path: Path) -> None:
-        self.src, self.dst, self.state = path / "src", path / "dst", path / "state"
-        self.src.mkdir()
-
-    def write(self, name: str | bytes, content: bytes = b"") -> Path:
-        """Write a file of the source, with the directories on the way."""
-        path = self.src / os.fsdecode(name)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content or os.fsencode(name) * 100)
-        return path
-
-    def sync(self, preserve: Preserve = ARCHIVE, **settings: Any) -> Ran:
-        """Make the destination equal the source, with deletion unless the test says otherwise."""
-        manifest = replace(
-            settings.pop("manifest", ManifestPolicy()), state_dir=os.fspath(self.state)
-        )
-        settings.setdefault("delete", DELETE)
-        ran = run(self.src, self.dst, preserve, manifest=manifest, **settings)
-        assert ran.error is None
-        return ran
-
-    def rename(self, old: str, new: str) -> None:
-        """Rename something in the source, into directories that are made on the way."""
-        (self.src / new).parent.mkdir(parents=True, exist_ok=True)
-        (self.src / old).rename(self.src / new)
-
-    def same(self, *, links: bool = True) -> None:
-        """Hold both trees against each other, and see that rsync finds nothing to do."""
-        assert_same(self.src, self.dst, links=links)
-        rsync = ("rsync", "-ain", "--delete", f"{self.src}/", f"{self.dst}/")
-        assert subprocess.run(rsync, check=True, capture_output=True).stdout == b""
-
-    def check_manifest(self) -> None:
-        """See that every entry of the store is sound."""
-        walk(find(self.state, bytes(self.dst)).store)
+from tests.kit.syncing import BIG, CHUNK, Ran
+from tests.kit.trees import Trees
 
 
 @pytest.fixture
@@ -687,3 +643,15 @@ def test_each_batch_has_its_own_moves(trees: Trees) -> None:
     ran = trees.sync()
     assert_moved(ran, {b"d%03d/two" % (one + 1): b"d%03d/one" % one for one in range(0, 300, 2)})
     trees.same()
+
+
+def test_a_dry_run_reads_a_big_file_that_moves_into_a_new_directory(trees: Trees) -> None:
+    """There is no such directory yet, and none is needed to tell."""
+    trees.write("one", b"x" * BIG)
+    trees.sync()
+    trees.rename("one", "new/two")
+    ran = trees.sync(dry_run=True)
+    assert ran.code == 0
+    assert {path: one.kind for path, one in ran.changes.items() if path == b"new/two"} == {
+        b"new/two": Kind.MOVE
+    }

@@ -120,7 +120,7 @@ struct ar_page {		/* rows follow, then the arena of names, then the path */
 #define AR_WHY_LARGE 1048576	/* NONE: --max-size */
 #define AR_WHY_SMALL 2097152	/* NONE: --min-size */
 #define AR_WHY_COPIED 4194304	/* REMOVE: by this run or one before */
-#define AR_WHY_MOVED 8388608	/* MOVE: the source had the inode under another name */
+#define AR_WHY_MOVED 8388608	/* the source had the inode under another name, which aux is */
 
 #define AR_STATE_PLANNED 0
 #define AR_STATE_LATER 1	/* a hard link: waits until all first names are there */
@@ -153,7 +153,7 @@ struct ar_change {
 	uint8_t state;		/* AR_STATE_* */
 	uint8_t method;		/* AR_METHOD_*: what moved the content */
 	uint8_t flags;		/* AR_CHANGE_HASHED, ... */
-	uint32_t aux;		/* LINK, MOVE: offset of the other name's path in batch->aux */
+	uint32_t aux;		/* LINK, WHY_MOVED: offset of the other name's path in batch->aux */
 	uint32_t aux_len;
 	uint64_t bytes;		/* of content written or shared */
 	uint8_t hash[16];	/* XXH3-128, canonical byte order */
@@ -274,6 +274,7 @@ struct ar_tally {		/* counters; each has one writing thread */
 	uint64_t plan_checks;	/* regular files whose content is to be compared */
 	uint64_t plan_check_bytes;
 	uint64_t plan_moves;	/* files that are under another name at the destination */
+	uint64_t plan_clones;	/* of plan_files: that name stays, and what it has is shared */
 	uint64_t new_files;	/* of what is planned: not at the destination yet */
 	uint64_t new_dirs;
 	uint64_t new_symlinks;
@@ -291,6 +292,7 @@ struct ar_tally {		/* counters; each has one writing thread */
 	uint64_t done_links;
 	uint64_t done_metas;
 	uint64_t done_moves;
+	uint64_t done_clones;	/* of done_files */
 	uint64_t checked_files;	/* compared, whatever came out */
 	uint64_t checked_bytes;	/* of them, each once, as they pass */
 	uint64_t deleted_files;
@@ -860,6 +862,7 @@ struct ar_wanted {		/* of which directory what is recorded is wanted */
 #define AR_MOVING_BACKS_UP 2	/* what is replaced is kept */
 #define AR_MOVING_IN_PLACE 4	/* what is replaced is written into */
 #define AR_MOVING_KEEPS_TIMES 8	/* of directories */
+#define AR_MOVING_CLONES 16	/* what stays may be cloned at the destination */
 
 struct ar_moving {		/* when an old name may go */
 	uint32_t flags;		/* AR_MOVING_* */
@@ -874,7 +877,7 @@ int ar_moves_look(ar_scan *scan, const ar_past *past, struct ar_batch *batch, ui
 		  ar_moves **out);
 /* by their ids; what first and last are stays until ar_moves_free */
 uint32_t ar_moves_wanted(const ar_moves *moves, const struct ar_wanted **out);
-/* makes AR_CHANGE_MOVE of what can be moved; sides: what is recorded of each wanted one */
+/* makes AR_CHANGE_MOVE, or clones, of what can be; sides: what is recorded of each wanted one */
 int ar_moves_mark(ar_moves *moves, const struct ar_chains *sides, const struct ar_rules *rules,
 		  const struct ar_moving *how);
 void ar_moves_free(ar_moves *moves);

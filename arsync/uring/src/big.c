@@ -94,26 +94,55 @@ static void open_direct(struct ar_big *big)
 	big->direct_fd = open(path, O_WRONLY | O_DIRECT | O_CLOEXEC);
 }
 
+static bool is_as_scanned(const struct ar_big *big)
+{
+	const struct ar_row *seen = &ar_rows(big->page)[big->change->src_row], *row = &big->row;
+
+	return row->ino == seen->ino && row->size == seen->size && row->mtime_s == seen->mtime_s &&
+	       row->mtime_n == seen->mtime_n && row->ctime_s == seen->ctime_s &&
+	       row->ctime_n == seen->ctime_n;
+}
+
+/* 0: the new file is a clone of the old one, 1: it is to be copied, as an empty file */
+static int start_clone(struct ar_lane *lane, struct ar_big *big, int *op)
+{
+	if (!ar_is_clone(big->batch, big->change))
+		return 1;
+	int fd = is_as_scanned(big) ? ar_clone_open(lane, big->change) : -ESTALE;
+	if (fd >= 0 && ar_clone_take(lane, big->change, fd, big->dst_fd))
+		return 0;
+	ar_move_drop(lane, big->change);
+	*op = AR_OP_TRUNCATE;
+	int err = fd >= 0 && !big->in_place ? sys_truncate(big->dst_fd, 0) : 0;
+	return err ? err : 1;
+}
+
+static int share(struct ar_lane *lane, struct ar_big *big, int *op)
+{
+	int used, err = start_clone(lane, big, op);
+
+	if (err == 1 && ((lane->cfg.flags & AR_LANE_REFLINK) || big->method == AR_METHOD_REFLINK))
+		err = ar_method_share(lane, AR_METHOD_REFLINK, big->page->dev, big->src_fd,
+				      big->dst_fd, big->row.size, &used, op);
+	if (!err) {
+		big->method = AR_METHOD_REFLINK;
+		big->shared = true;
+	}
+	return err;
+}
+
 static int start(struct ar_lane *lane, struct ar_big *big, int *op)
 {
-	int used = AR_METHOD_NONE, err = create_target(lane, big, op);
+	int err = create_target(lane, big, op);
 
 	big->method = (int)lane->cfg.big_method;
 	big->shared = false;
 	big->overlays = big->in_place;
 	if (err)
 		return err;
-	if ((lane->cfg.flags & AR_LANE_REFLINK) || big->method == AR_METHOD_REFLINK) {
-		err = ar_method_share(lane, AR_METHOD_REFLINK, big->page->dev, big->src_fd,
-				      big->dst_fd, big->row.size, &used, op);
-		if (err < 0)
-			return err;
-		if (!err) {
-			big->method = AR_METHOD_REFLINK;
-			big->shared = true;
-			return 0;
-		}
-	}
+	err = share(lane, big, op);
+	if (err <= 0)
+		return err;
 	/* what was not shared, and holes, which the others would fill */
 	if (big->method == AR_METHOD_REFLINK || (big->row.flags & AR_ROW_SPARSE))
 		big->method = AR_METHOD_READ_WRITE;
@@ -164,7 +193,7 @@ static void destroy(struct ar_big *big)
 	free(big);
 }
 
-static int open_folders(struct ar_big *big, int *op)
+static int open_folders(const struct ar_lane *lane, struct ar_big *big, int *op)
 {
 	struct ar_batch *batch = big->batch;
 	const struct ar_page *src = big->page, *dst = ar_dst_path_page(batch, big->folder.pair);
@@ -174,6 +203,8 @@ static int open_folders(struct ar_big *big, int *op)
 					     src->path_len, O_RDONLY | O_DIRECTORY);
 	if (big->folder.src_fd < 0)
 		return big->folder.src_fd;
+	if (big->folder.pair->flags & AR_PAIR_NEW && ar_is_dry_run(lane))
+		return 0;	/* only sources are looked at */
 	*op = AR_OP_OPEN_TARGET;
 	big->folder.dst_fd = ar_open_beneath(batch->dst_root, ar_page_str(dst, dst->path_off),
 					     dst->path_len, O_RDONLY | O_DIRECTORY);
@@ -198,7 +229,7 @@ static int start_copy(struct ar_lane *lane, struct ar_big *big, int *op)
 /* 1: there is nothing more to be done */
 static int prepare(struct ar_lane *lane, struct ar_big *big, int *op)
 {
-	int err = open_folders(big, op);
+	int err = open_folders(lane, big, op);
 
 	if (!err && ar_big_is_check(big))
 		err = ar_big_check_open(lane, big, op);

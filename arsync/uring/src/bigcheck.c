@@ -139,6 +139,8 @@ int ar_big_check_close(struct ar_lane *lane, struct ar_big *big, int *op)
 		big->change->state = copy ? AR_STATE_PLANNED : AR_STATE_DONE;
 		return copy;
 	}
+	if (big->change->kind == AR_CHANGE_DATA)
+		return !ar_is_dry_run(lane);
 	if (big->change->why && !ar_is_dry_run(lane))
 		ar_change_run(lane, &big->folder, big->change);
 	return 0;

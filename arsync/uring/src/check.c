@@ -61,26 +61,35 @@ void ar_check_drop_links(struct ar_lane *lane, const struct ar_pair *pair)
 	pthread_mutex_unlock(&kept_lock);
 }
 
+static void plan_copy(struct ar_lane *lane, const struct ar_pair *pair, struct ar_change *change)
+{
+	change->kind = AR_CHANGE_DATA;
+	lane->tally.plan_files++;
+	lane->tally.plan_bytes += ar_rows(ar_src_page(lane->batch, pair))[change->src_row].size;
+}
+
 void ar_check_decide(struct ar_lane *lane, const struct ar_pair *pair, struct ar_change *change,
 		     const uint8_t *hash)
 {
 	lane->tally.checked_files++;
 	change->state = AR_STATE_PLANNED;
 	if (!hash) {
-		if (ar_is_move(change))
+		if (ar_has_moved(change))
 			ar_move_drop(lane, change);
 		else
 			change->why |= AR_WHY_CONTENT | AR_WHY_CHECKSUM;
-		change->kind = AR_CHANGE_DATA;
-		lane->tally.plan_files++;
-		lane->tally.plan_bytes +=
-			ar_rows(ar_src_page(lane->batch, pair))[change->src_row].size;
+		plan_copy(lane, pair, change);
 		return;
 	}
-	if (ar_is_move(change)) {
+	change->flags |= AR_CHANGE_HASHED;
+	memcpy(change->hash, hash, AR_HASH_BYTES);
+	if (ar_is_clone(lane->batch, change)) {
+		plan_copy(lane, pair, change);
+		lane->tally.plan_clones++;
+		return;
+	}
+	if (ar_has_moved(change)) {
 		change->kind = AR_CHANGE_MOVE;
-		change->flags |= AR_CHANGE_HASHED;
-		memcpy(change->hash, hash, AR_HASH_BYTES);
 		lane->tally.plan_moves++;
 		return;
 	}
@@ -88,8 +97,6 @@ void ar_check_decide(struct ar_lane *lane, const struct ar_pair *pair, struct ar
 		keep_inode(lane, pair, change);
 	change->kind = AR_CHANGE_META;
 	change->why &= ~(AR_WHY_CTIME | AR_WHY_INODE | AR_WHY_RACY);
-	change->flags |= AR_CHANGE_HASHED;
-	memcpy(change->hash, hash, AR_HASH_BYTES);
 	lane->tally.plan_metas += !!change->why;
 	if (!change->why)
 		change->state = AR_STATE_DONE;

@@ -211,6 +211,13 @@ static int finish(struct ar_lane *lane, struct job *job, bool unstable, int *op)
 	return err;
 }
 
+/* its content comes from the source after all */
+static void drop_clone(struct ar_lane *lane, struct job *job)
+{
+	if (ar_is_clone(lane->batch, job->change))
+		ar_move_drop(lane, job->change);
+}
+
 /* the source as it is now; 1: changed, read it again */
 static int still_the_same(struct ar_lane *lane, struct job *job, bool *unstable)
 {
@@ -274,6 +281,7 @@ static void succeed(struct ar_lane *lane, struct job *job, int method, bool unst
 
 static void restart(struct ar_lane *lane, struct job *job)
 {
+	drop_clone(lane, job);
 	job->restarted = job->dst_fd >= 0;
 	if (job->restarted && !in_place(lane, job)) {
 		int err = sys_truncate(job->dst_fd, 0);
@@ -351,6 +359,28 @@ void ar_job_complete(struct ar_lane *lane, struct job *job, size_t buffered, int
 		ar_job_failed(lane, job, err, op, 1);
 	else
 		succeed(lane, job, method, unstable);
+}
+
+/* 1: cloned and done with, 0: to be copied */
+static int try_clone(struct ar_lane *lane, struct job *job)
+{
+	if (!ar_is_clone(lane->batch, job->change))
+		return 0;
+	int fd = ar_clone_open(lane, job->change);
+	int err = fd >= 0 ? create(lane, job) : 0;
+	if (err) {
+		close(fd);
+		ar_job_failed(lane, job, err, create_op(lane, job), 1);
+		return 1;
+	}
+	if (fd >= 0 && ar_clone_take(lane, job->change, fd, job->dst_fd)) {
+		job->off = job->size;
+		ar_job_complete(lane, job, 0, AR_METHOD_REFLINK);
+		return 1;
+	}
+	unmake(job);
+	drop_clone(lane, job);
+	return 0;
 }
 
 /* 1: shared and done with, 0: to be read */
@@ -453,7 +483,9 @@ static bool opened(struct ar_lane *lane, struct job *job, long result)
 	}
 	job->src_fd = (int)result;
 	job->state = JOB_READ;
-	return ar_is_check(job) ? ar_check_opened(lane, job) : !try_share(lane, job);
+	if (ar_is_check(job))
+		return ar_check_opened(lane, job);
+	return !try_clone(lane, job) && !try_share(lane, job);
 }
 
 /*

@@ -92,17 +92,22 @@ static void undo_move(const struct name *name)
 	struct ar_tally *tally = &name->batch->tally;
 	struct ar_change *change = name->change;
 
-	if (!change || !ar_is_move(change))
+	if (!change || !ar_has_moved(change))
 		return;
 	if (change->kind == AR_CHANGE_MOVE) {
 		tally->plan_moves--;
-	} else {
+	} else if (change->kind == AR_CHANGE_CHECK) {
 		tally->plan_checks--;
 		tally->plan_check_bytes -= name->src->size;
+	} else {
+		tally->plan_clones--;
 	}
-	tally->plan_files++;
-	tally->plan_bytes += name->src->size;
-	tally->new_files += change->dst_row == AR_NONE;
+	if (change->kind != AR_CHANGE_DATA) {
+		tally->plan_files++;
+		tally->plan_bytes += name->src->size;
+	}
+	if (!ar_is_clone(name->batch, change))
+		tally->new_files += change->dst_row == AR_NONE;
 	ar_move_undo(name->batch, change);
 }
 

@@ -54,6 +54,7 @@ struct ar_root {
 	struct ar_inodes *claims;	/* old names of what is moved; NULL until needed */
 	pthread_mutex_t claims_lock;
 	struct ar_relocation *relocations;	/* directories that were renamed, the last first */
+	atomic_bool has_no_clones;	/* its filesystem has said so */
 };
 
 struct ar_relocation {
@@ -125,6 +126,15 @@ static inline bool ar_is_whole(const struct ar_page *page)
 	const uint32_t both = AR_PAGE_FIRST | AR_PAGE_LAST;
 
 	return (page->flags & both) == both;
+}
+
+static inline const struct ar_row *ar_change_dst_row(const struct ar_batch *batch,
+						     const struct ar_pair *pair,
+						     const struct ar_change *change)
+{
+	const struct ar_page *page = ar_dst_page(batch, pair);
+
+	return page && change->dst_row != AR_NONE ? &ar_rows(page)[change->dst_row] : NULL;
 }
 
 /*
@@ -257,22 +267,15 @@ uint32_t ar_attribute_why(const struct ar_rules *rules, const struct ar_row *src
 
 /* ----------------------------------------------------------------- moves.c */
 
-struct ar_old_file {		/* before the path of a MOVE: what is to be found there */
+struct ar_old_file {		/* before the path of WHY_MOVED: what is to be found there */
 	struct ar_known known;
 	uint64_t ino;
 	uint64_t size;
 	int64_t mtime_s, ctime_s;
 	uint32_t mtime_n, ctime_n;
 	uint32_t is_shared;	/* another file takes the name in the same batch */
-	uint32_t reserved;
+	uint32_t stays;		/* under its name: the new one gets a clone */
 };
-
-/* or will be one, when its content has been looked at */
-static inline bool ar_is_move(const struct ar_change *change)
-{
-	return change->kind == AR_CHANGE_MOVE ||
-	       (change->kind == AR_CHANGE_CHECK && change->aux_len);
-}
 
 static inline struct ar_old_file ar_old_file(const struct ar_batch *batch,
 					     const struct ar_change *change)
@@ -281,6 +284,17 @@ static inline struct ar_old_file ar_old_file(const struct ar_batch *batch,
 
 	memcpy(&old, batch->aux + change->aux - sizeof(old), sizeof(old));
 	return old;
+}
+
+/* a MOVE, or DATA that is cloned; or a CHECK that becomes one of them, where it is equal */
+static inline bool ar_has_moved(const struct ar_change *change)
+{
+	return change->why & AR_WHY_MOVED;
+}
+
+static inline bool ar_is_clone(const struct ar_batch *batch, const struct ar_change *change)
+{
+	return ar_has_moved(change) && ar_old_file(batch, change).stays;
 }
 
 /* makes it what it was: a copy, whose old name is left to deletion */

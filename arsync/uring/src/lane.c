@@ -225,9 +225,9 @@ void ar_warn(struct ar_lane *lane, uint32_t pair, uint32_t row, int kind, int op
 
 void ar_change_done(struct ar_lane *lane, struct folder *folder, struct ar_change *change)
 {
-	(void)lane;
 	(void)folder;
 	change->state = AR_STATE_DONE;
+	lane->tally.done_clones += ar_is_clone(lane->batch, change);
 }
 
 void ar_change_failed(struct ar_lane *lane, struct folder *folder, struct ar_change *change,
@@ -266,7 +266,7 @@ static void count_node(struct ar_lane *lane, const struct ar_row *row)
 		lane->tally.done_specials++;
 }
 
-/* what needs no content; 1: it does, as its link cannot be made */
+/* what needs no content; 1: it does, also where its link cannot be made */
 static int run_node(struct ar_lane *lane, struct folder *folder, struct ar_change *change, int *op)
 {
 	const struct ar_row *row =
@@ -274,6 +274,8 @@ static int run_node(struct ar_lane *lane, struct folder *folder, struct ar_chang
 	int err;
 
 	switch (change->kind) {
+	case AR_CHANGE_DATA:
+		return 1;
 	case AR_CHANGE_META:
 		err = ar_node_meta(lane, folder, change, op);
 		lane->tally.done_metas += !err;

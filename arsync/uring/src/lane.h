@@ -156,15 +156,6 @@ static inline bool ar_stopped(const struct ar_lane *lane)
 	return atomic_load_explicit(&lane->stop, memory_order_relaxed) || lane->fatal;
 }
 
-static inline const struct ar_row *ar_change_dst_row(const struct ar_batch *batch,
-						     const struct ar_pair *pair,
-						     const struct ar_change *change)
-{
-	const struct ar_page *page = ar_dst_page(batch, pair);
-
-	return page && change->dst_row != AR_NONE ? &ar_rows(page)[change->dst_row] : NULL;
-}
-
 /* what a copy must find unchanged, and has to set, of a source file */
 static inline void ar_row_take(struct ar_row *row, const struct stat *st)
 {
@@ -266,10 +257,14 @@ int ar_open_holder(struct ar_lane *lane, const char *path, size_t len, char *nam
 /* second names for old files whose first ones others of the batch take */
 int ar_moves_pin(struct ar_lane *lane);
 void ar_moves_unpin(struct ar_lane *lane);
-/* it is copied after all */
+/* it is copied after all, from the source */
 void ar_move_drop(struct ar_lane *lane, struct ar_change *change);
 /* 1: it cannot be moved, copy it */
 int ar_move_run(struct ar_lane *lane, struct folder *folder, struct ar_change *change, int *op);
+/* the old file of a change that is cloned, open for reading; or -errno: there is none as recorded */
+int ar_clone_open(struct ar_lane *lane, const struct ar_change *change);
+/* dst_fd gets all of it; fd is closed.  false: it cannot be had, and dst_fd may hold anything */
+bool ar_clone_take(struct ar_lane *lane, const struct ar_change *change, int fd, int dst_fd);
 
 /* ----------------------------------------------------------------- remove.c */
 /* all changes of a pair of extras */
@@ -340,6 +335,8 @@ int ar_attr_apply(struct ar_lane *lane, const struct attr_target *at, const stru
 bool ar_method_shares(const struct ar_lane *lane, int method, uint64_t dev);
 /* is it the answer of a filesystem, or a pair of them, that cannot? */
 bool ar_method_refuses(int err);
+/* FICLONE of a whole file onto one of any size; -errno */
+int ar_method_clone(int src_fd, int dst_fd, uint64_t size);
 /* all of a file; 0: content is there, 1: not possible here (part of it may be), -errno */
 int ar_method_share(struct ar_lane *lane, int method, uint64_t dev, int src_fd, int dst_fd,
 		    uint64_t size, int *used, int *op);

@@ -91,7 +91,7 @@ int ar_method_range(struct ar_lane *lane, int method, int src_fd, int dst_fd, ui
 }
 
 /* --inplace: with more behind it, the end of the source in the middle of a block is refused */
-static int clone_file(int src_fd, int dst_fd, uint64_t size)
+int ar_method_clone(int src_fd, int dst_fd, uint64_t size)
 {
 	int err = sys_clone(dst_fd, src_fd);
 	struct stat st;
@@ -106,7 +106,7 @@ int ar_method_share(struct ar_lane *lane, int method, uint64_t dev, int src_fd, 
 		    uint64_t size, int *used, int *op)
 {
 	if (may_clone(lane, method, dev)) {
-		int err = clone_file(src_fd, dst_fd, size);
+		int err = ar_method_clone(src_fd, dst_fd, size);
 
 		*op = AR_OP_REFLINK;
 		if (!err) {

@@ -5,6 +5,9 @@
  * where anything is not, or the rename is refused, the file is copied as any other.
  * Attributes are set under the old name: the new one never shows others.
  *
+ * Where the old name stays the new one is a file of its own, with the blocks of the old
+ * one: a copy by the ways of file.c and big.c, which ask here for its content.
+ *
  * Where another file of the batch takes the old name, each old file first gets a
  * temporary name beside it, before anything of the batch is done.  So both names of an
  * exchange have something whole at any time, and of a circle, too.
@@ -50,7 +53,7 @@ static int open_old(struct ar_lane *lane, const struct ar_change *change, char *
 	if (now) {
 		fd = ar_open_holder(lane, now, len, name);
 		/* it may have been found there, as one that only the destination has */
-		if (fd >= 0)
+		if (fd >= 0 && !ar_is_clone(lane->batch, change))
 			(void)ar_root_claim(lane->batch->dst_root, now, len);
 	}
 	free(now);
@@ -98,7 +101,7 @@ int ar_moves_pin(struct ar_lane *lane)
 		const struct ar_change *change = &batch->changes[i];
 
 		/* one that cannot be had is copied when its turn comes */
-		if (ar_is_move(change) && ar_old_file(batch, change).is_shared)
+		if (ar_has_moved(change) && ar_old_file(batch, change).is_shared)
 			(void)pin(lane, i);
 	}
 	return 0;
@@ -237,7 +240,8 @@ static int try_move(struct ar_lane *lane, struct folder *folder, const struct ar
 
 void ar_move_drop(struct ar_lane *lane, struct ar_change *change)
 {
-	lane->tally.new_files += change->dst_row == AR_NONE;
+	if (!ar_is_clone(lane->batch, change))
+		lane->tally.new_files += change->dst_row == AR_NONE;
 	ar_move_undo(lane->batch, change);
 }
 
@@ -253,4 +257,45 @@ int ar_move_run(struct ar_lane *lane, struct folder *folder, struct ar_change *c
 	lane->tally.plan_bytes += ar_rows(page)[change->src_row].size;
 	ar_move_drop(lane, change);
 	return 1;
+}
+
+/* ----------------------------------------------------------------------- one clone */
+
+static bool is_old_fd(int fd, const struct ar_old_file *old)
+{
+	struct stat st;
+
+	return !sys_fstat(fd, &st) && is_untouched(&st, old);
+}
+
+int ar_clone_open(struct ar_lane *lane, const struct ar_change *change)
+{
+	const struct ar_old_file old = ar_old_file(lane->batch, change);
+	char name[NAME_MAX + 1];
+
+	if (atomic_load(&lane->batch->dst_root->has_no_clones))
+		return -EOPNOTSUPP;
+	int dir_fd = open_old(lane, change, name);
+	if (dir_fd < 0)
+		return dir_fd;
+	int fd = sys_open(AR_OP_OPEN_TARGET, dir_fd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK, 0);
+	close(dir_fd);
+	if (fd >= 0 && !is_old_fd(fd, &old)) {
+		close(fd);
+		return -ESTALE;
+	}
+	return fd;
+}
+
+bool ar_clone_take(struct ar_lane *lane, const struct ar_change *change, int fd, int dst_fd)
+{
+	const struct ar_old_file old = ar_old_file(lane->batch, change);
+	int err = ar_method_clone(fd, dst_fd, old.size);
+
+	if (err == -EOPNOTSUPP || err == -ENOTTY || err == -ENOSYS)
+		atomic_store(&lane->batch->dst_root->has_no_clones, true);
+	const bool has_all = !err && is_old_fd(fd, &old);
+	close(fd);
+	lane->tally.moved_bytes += has_all ? old.size : 0;
+	return has_all;
 }

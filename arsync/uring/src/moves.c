@@ -11,7 +11,9 @@
  * Where the old name is gone, and what it stood for would be deleted, the file at
  * the destination is renamed.  Where the old name is another file's, which replaces
  * it in the same batch, the lane gives the old file a second name first: so any
- * exchange and any circle of names comes out right.  Anything else is copied.
+ * exchange and any circle of names comes out right.  Where the old name stays, the
+ * new one gets a clone (FICLONE) of its file.  Anything else is copied from the source:
+ * a copy of a copy would take as long, and keep what has decayed.
  */
 #include "inodes.h"
 #include "past.h"
@@ -128,39 +130,6 @@ static uint32_t end_of_directory(const struct ar_moves *moves, uint32_t from)
 }
 
 /* ------------------------------------------------------- old names in the source */
-
-static bool is_absent(const ar_scan *scan, int err)
-{
-	const uint32_t follows = AR_SCAN_COPY_LINKS | AR_SCAN_COPY_DIRLINKS | AR_SCAN_COPY_UNSAFE;
-
-	return err == -ENOENT || err == -ENOTDIR || (err == -ELOOP && !(scan->flags & follows));
-}
-
-bool ar_past_has_left(const ar_scan *scan, const struct ar_past_record *old, int dir_fd,
-		      bool *is_gone)
-{
-	struct statx stx;
-	int err = dir_fd;
-
-	if (dir_fd >= 0)
-		err = sys_statx(dir_fd, ar_past_name(old), AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT,
-				STATX_BASIC_STATS | STATX_BTIME, &stx);
-	*is_gone = err < 0 && is_absent(scan, err);
-	if (err < 0)
-		return *is_gone;
-	return stx.stx_ino != old->ino ||
-	       ar_born(stx.stx_btime.tv_sec, stx.stx_btime.tv_nsec) != old->born;
-}
-
-int ar_past_open_dir(const struct ar_past *past, const struct ar_root *root, uint64_t directory,
-		     uint64_t top, struct ar_path *path)
-{
-	int err = ar_past_path(past, directory, top, path);
-
-	if (err)	/* not of this tree: nobody can say, which ENOENT would */
-		return err == -ENOENT ? -EXDEV : err;
-	return ar_open_beneath(root, path->bytes, path->len, O_PATH | O_DIRECTORY);
-}
 
 static int open_dir(struct ar_moves *moves, const struct ar_root *root, uint64_t directory)
 {
@@ -372,53 +341,6 @@ static bool is_content(const struct ar_rules *rules, const struct ar_row *row,
 				  hit->dst.mtime_n);
 }
 
-static bool is_below(const char *path, size_t len, const char *above, size_t above_len)
-{
-	return len > above_len && !memcmp(path, above, above_len) &&
-	       (!above_len || path[above_len] == '/');
-}
-
-static bool is_spared(const struct ar_scan *scan, const char *path, size_t len)
-{
-	for (uint32_t i = 0; i < scan->spare_count; i++) {
-		const struct ar_spare *spare = &scan->spare[i];
-
-		if (is_below(path, len, spare->path, spare->len))
-			return true;
-	}
-	return false;
-}
-
-/* a rule for the name or for a directory on the way to it; with merge files nobody knows */
-static bool may_be_protected(const struct ar_filter_table *table, const char *path, size_t len)
-{
-	if (table->merges_len || table->flags & AR_FILTER_ASK_ALWAYS)
-		return true;
-	for (size_t end = 1; end <= len; end++) {
-		if (end < len && path[end] != '/')
-			continue;
-		const int found = ar_filter_check(table, path, end, end < len, AR_FILTER_RECEIVER);
-
-		if (found != AR_FILTER_SHOWN && found != AR_FILTER_NO_RULE)
-			return true;
-	}
-	return false;
-}
-
-bool ar_would_go(const ar_scan *scan, const char *path, size_t len, const struct ar_moving *how)
-{
-	const char *start = how->starts, *const end = start + how->starts_len;
-	bool is_of_run = !how->starts_len;
-
-	if (!(how->flags & AR_MOVING_DELETES) || is_spared(scan, path, len))
-		return false;
-	for (; start < end && !is_of_run; start += strlen(start) + 1)
-		is_of_run = is_below(path, len, start, strlen(start));
-	for (uint32_t i = 0; i < scan->filter_count && is_of_run; i++)
-		is_of_run = !may_be_protected(scan->filters[i], path, len);
-	return is_of_run;
-}
-
 static bool is_replaced_in(const struct ar_batch *batch, const struct ar_pair *pair,
 			   const char *name, size_t len)
 {
@@ -428,7 +350,7 @@ static bool is_replaced_in(const struct ar_batch *batch, const struct ar_pair *p
 	for (uint32_t i = 0; i < pair->change_count; i++) {
 		if (change[i].src_row == row)
 			return row != AR_NONE && change[i].state == AR_STATE_PLANNED &&
-			       (change[i].kind == AR_CHANGE_DATA || ar_is_move(&change[i]));
+			       (change[i].kind == AR_CHANGE_DATA || ar_has_moved(&change[i]));
 	}
 	return false;
 }
@@ -465,10 +387,10 @@ static bool needs_look(const struct ar_rules *rules, const struct ar_row *row,
 
 /* all lanes share a big file, when the batch has been done and second names are gone */
 static bool may_be_looked_at(const struct ar_rules *rules, const struct ar_row *row,
-			     const struct hit *hit)
+			     const struct hit *hit, bool stays)
 {
 	return hit->known.state & AR_KNOWN_HASHED && !(rules->update & AR_UPDATE_REHASH) &&
-	       (hit->is_gone || row->size < AR_BIG_BYTES);
+	       (hit->is_gone || stays || row->size < AR_BIG_BYTES);
 }
 
 /* what is read is the source; the destination's file has the hash that was recorded */
@@ -483,8 +405,46 @@ static void plan_look(struct ar_moves *moves, const struct ar_row *row, const st
 	moves->batch->tally.plan_check_bytes += row->size;
 }
 
-/* it is a move: no copy, and nothing new */
-static int mark(struct ar_moves *moves, const struct ar_rules *rules, const struct hit *hit)
+/* it is a copy no more, until it turns out that it has to be one */
+static void uncount(struct ar_tally *tally, const struct ar_row *row)
+{
+	tally->plan_files--;
+	tally->plan_bytes -= row->size;
+}
+
+/* no copy, and nothing new */
+static void make_move(struct ar_moves *moves, const struct ar_rules *rules, const struct hit *hit,
+		      const struct ar_row *row)
+{
+	struct ar_tally *tally = &moves->batch->tally;
+	struct ar_change *change = hit->change;
+
+	uncount(tally, row);
+	tally->new_files -= change->dst_row == AR_NONE;
+	if (needs_look(rules, row, hit)) {
+		plan_look(moves, row, hit);
+	} else {
+		change->kind = AR_CHANGE_MOVE;
+		tally->plan_moves++;
+	}
+	change->why = AR_WHY_MOVED | ar_attribute_why(rules, row, &hit->dst);
+}
+
+/* a copy whose content comes from the old file */
+static void make_clone(struct ar_moves *moves, const struct ar_rules *rules, const struct hit *hit,
+		       const struct ar_row *row)
+{
+	if (needs_look(rules, row, hit)) {
+		uncount(&moves->batch->tally, row);
+		plan_look(moves, row, hit);
+	} else {
+		moves->batch->tally.plan_clones++;
+	}
+	hit->change->why |= AR_WHY_MOVED;
+}
+
+static int mark(struct ar_moves *moves, const struct ar_rules *rules, const struct hit *hit,
+		bool stays)
 {
 	struct ar_batch *batch = moves->batch;
 	struct ar_change *change = hit->change;
@@ -494,7 +454,7 @@ static int mark(struct ar_moves *moves, const struct ar_rules *rules, const stru
 		.known = hit->known, .ino = hit->dst.ino, .size = hit->dst.size,
 		.mtime_s = hit->dst.mtime_s, .mtime_n = hit->dst.mtime_n,
 		.ctime_s = hit->dst.ctime_s, .ctime_n = hit->dst.ctime_n,
-		.is_shared = !hit->is_gone,
+		.is_shared = !hit->is_gone && !stays, .stays = stays,
 	};
 	char *bytes = malloc(sizeof(old) + moves->path.len);
 
@@ -508,54 +468,75 @@ static int mark(struct ar_moves *moves, const struct ar_rules *rules, const stru
 		return -ENOMEM;
 	change->aux = aux + (uint32_t)sizeof(old);
 	change->aux_len = (uint32_t)moves->path.len;
-	batch->tally.plan_files--;
-	batch->tally.plan_bytes -= row->size;
-	batch->tally.new_files -= change->dst_row == AR_NONE;
-	if (needs_look(rules, row, hit)) {
-		plan_look(moves, row, hit);
-	} else {
-		change->kind = AR_CHANGE_MOVE;
-		batch->tally.plan_moves++;
-	}
-	change->why = AR_WHY_MOVED | ar_attribute_why(rules, row, &hit->dst);
+	if (stays)
+		make_clone(moves, rules, hit, row);
+	else
+		make_move(moves, rules, hit, row);
 	return 0;
 }
 
-/* 1: marked */
-static int decide(struct ar_moves *moves, const struct ar_rules *rules, struct hit *hit,
-		  const struct ar_moving *how)
+/* the file at the destination is what the change would copy */
+static bool is_of_use(const struct ar_moves *moves, const struct ar_rules *rules,
+		      const struct hit *hit, bool stays)
 {
+	const struct ar_change *change = hit->change;
 	const struct ar_pair *pair = &moves->batch->pairs[hit->pair];
-	const struct ar_page *dst = ar_dst_page(moves->batch, pair);
-	const struct ar_row *row = &ar_rows(ar_src_page(moves->batch, pair))[hit->change->src_row];
+	const struct ar_row *row = &ar_rows(ar_src_page(moves->batch, pair))[change->src_row];
+	const struct ar_row *now = ar_change_dst_row(moves->batch, pair, change);
 
-	if (hit->change->kind != AR_CHANGE_DATA || !is_content(rules, row, hit))
-		return 0;
-	if (needs_look(rules, row, hit) && !may_be_looked_at(rules, row, hit))
-		return 0;
-	if (hit->change->dst_row != AR_NONE) {
-		const struct ar_row *now = &ar_rows(dst)[hit->change->dst_row];
+	if (change->kind != AR_CHANGE_DATA || ar_has_moved(change) ||
+	    !is_content(rules, row, hit))
+		return false;
+	if (needs_look(rules, row, hit) && !may_be_looked_at(rules, row, hit, stays))
+		return false;
+	return !now || now->ino != hit->dst.ino;	/* a name of the same file stays one */
+}
 
-		/* what it replaces is kept by a copy; and a name of the same file stays one */
-		if (how->flags & AR_MOVING_BACKS_UP || now->ino == hit->dst.ino)
-			return 0;
-	}
+static int find_path(struct ar_moves *moves, const struct hit *hit)
+{
 	int err = ar_past_path(moves->past, hit->old->directory, moves->root, &moves->path);
-	if (!err)
-		err = ar_path_push(&moves->path, ar_past_name(hit->old), hit->old->name_len, false);
+
 	if (err)
 		return err;
-	const char *path = moves->path.bytes;
-	const size_t len = moves->path.len;
-	const bool may = hit->is_gone ? ar_would_go(moves->scan, path, len, how)
-				      : !(how->flags & AR_MOVING_IN_PLACE) && is_replaced(moves, hit);
+	return ar_path_push(&moves->path, ar_past_name(hit->old), hit->old->name_len, false);
+}
 
-	if (!may)
+static bool may_move(const struct ar_moves *moves, const struct hit *hit,
+		     const struct ar_moving *how)
+{
+	/* what it replaces is kept by a copy */
+	if (hit->change->dst_row != AR_NONE && how->flags & AR_MOVING_BACKS_UP)
+		return false;
+	if (hit->is_gone)
+		return ar_would_go(moves->scan, moves->path.bytes, moves->path.len, how);
+	return !(how->flags & AR_MOVING_IN_PLACE) && is_replaced(moves, hit);
+}
+
+/* 1: marked */
+static int try_move(struct ar_moves *moves, const struct ar_rules *rules, const struct hit *hit,
+		    const struct ar_moving *how)
+{
+	if (!is_of_use(moves, rules, hit, false))
 		return 0;
-	int claimed = ar_root_claim(moves->scan->dst, path, len);
+	int err = find_path(moves, hit);
+	if (err || !may_move(moves, hit, how))
+		return err;
+	int claimed = ar_root_claim(moves->scan->dst, moves->path.bytes, moves->path.len);
 	if (claimed <= 0)
 		return claimed;
-	return mark(moves, rules, hit) ? -ENOMEM : 1;
+	return mark(moves, rules, hit, false) ? -ENOMEM : 1;
+}
+
+static int try_clone(struct ar_moves *moves, const struct ar_rules *rules, const struct hit *hit)
+{
+	ar_root *dst = moves->scan->dst;
+
+	if (!hit->dst.size || !is_of_use(moves, rules, hit, true))
+		return 0;
+	int err = find_path(moves, hit);
+	if (err || ar_root_has_claim(dst, moves->path.bytes, moves->path.len))
+		return err;
+	return mark(moves, rules, hit, true);
 }
 
 int ar_moves_mark(ar_moves *moves, const struct ar_chains *sides, const struct ar_rules *rules,
@@ -568,16 +549,25 @@ int ar_moves_mark(ar_moves *moves, const struct ar_chains *sides, const struct a
 	if (!err)
 		err = look_at_old_files(moves);
 	for (uint32_t i = 0; i < moves->count && err >= 0; i++)
-		err = decide(moves, rules, &moves->hits[i], how);
+		err = try_move(moves, rules, &moves->hits[i], how);
+	const bool clones = how->flags & AR_MOVING_CLONES && !moves->scan->dst->has_no_clones;
+	for (uint32_t i = 0; i < moves->count && clones && err >= 0; i++)
+		err = try_clone(moves, rules, &moves->hits[i]);
 	return AR_MIN(err, 0);
 }
 
 void ar_move_undo(struct ar_batch *batch, struct ar_change *change)
 {
-	ar_root_release(batch->dst_root, (const char *)batch->aux + change->aux, change->aux_len);
+	const bool is_clone = ar_is_clone(batch, change);
+
 	change->kind = AR_CHANGE_DATA;
 	change->flags &= (uint8_t)~(AR_CHANGE_HASHED | AR_CHANGE_KNOWS_DST);
 	change->why &= ~(uint32_t)AR_WHY_MOVED;
-	change->why = AR_WHY_CONTENT | (change->dst_row == AR_NONE ? AR_WHY_NEW : change->why);
+	if (!is_clone) {
+		ar_root_release(batch->dst_root, (const char *)batch->aux + change->aux,
+				change->aux_len);
+		change->why =
+			AR_WHY_CONTENT | (change->dst_row == AR_NONE ? AR_WHY_NEW : change->why);
+	}
 	change->aux_len = 0;
 }

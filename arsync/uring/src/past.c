@@ -343,3 +343,13 @@ int ar_past_path(const struct ar_past *past, uint64_t directory, uint64_t root,
 	pthread_rwlock_unlock(lock);
 	return err;
 }
+
+int ar_past_open_dir(const struct ar_past *past, const struct ar_root *root, uint64_t directory,
+		     uint64_t top, struct ar_path *path)
+{
+	int err = ar_past_path(past, directory, top, path);
+
+	if (err)	/* not of this tree: nobody can say, which ENOENT would */
+		return err == -ENOENT ? -EXDEV : err;
+	return ar_open_beneath(root, path->bytes, path->len, O_PATH | O_DIRECTORY);
+}

@@ -2,6 +2,7 @@
  * past.h - where each inode of the source was when it was recorded.
  *
  *	past.c	the index: an unlinked file, mapped
+ *	leaving.c	whether an old name is no more
  *	moves.c	new names of files that are old inodes
  *	resettle.c	and of directories, which are renamed at once
  */

@@ -168,7 +168,7 @@ static void know(struct settling *s, const struct ar_pair *pair, uint32_t i,
 	recall_known(s, memory, 1, dst);
 	if (!change)
 		return;
-	if (change->kind == AR_CHANGE_MOVE && change->state == AR_STATE_DONE) {
+	if (ar_has_moved(change) && change->state == AR_STATE_DONE) {
 		if (change->flags & AR_CHANGE_HASHED)
 			know_hash(s, change, src);
 		*dst = ar_old_file(s->batch, change).known;
