@@ -30,6 +30,7 @@ from arsync.errors import (
     quoted,
 )
 from arsync.manifest.contents import name_key
+from arsync.manifest.format import destination_of
 from arsync.manifest.identity import Identity, identify
 from arsync.manifest.places import STATE_VARIABLE, Found, find, state_directory
 from arsync.manifest.places import settle as settle_place
@@ -147,6 +148,8 @@ class RunManifest:
         self._found = found
         self._started = time.time()
         self._known: Known | None = None
+        self._trees: list[int] = []
+        self._seen_trees: list[int] = []
         with ExitStack() as stack:
             if not options.write.dry_run:
                 store = self._store = stack.enter_context(Store(self._found.store, dst.path))
@@ -165,15 +168,21 @@ class RunManifest:
         """Return why what is recorded need not be what is there; "" where it is.
 
         A run that walked the same by the same options has seen all of it; since then none may have
-        ended but well.
+        ended but well, and none of another source may have been where this one is.
         """
+        others: list[Any] = []
         if not self._was_clean:
             return "the last run did not end by itself"
         for _, line in reversed(runs):
             if line.get("exit") not in _GOOD_ENDS:
                 return f"a run ended with exit code {line.get('exit')}"
+            trees = line.get("trees", [])
             if not line.get("trusted") and self._walks_as(line):
-                return ""
+                self._seen_trees = trees
+                is_alone = all(one == trees for one in others)
+                return "" if is_alone else "another source was synced into it since"
+            if _overlap(self._below, str(line.get("below"))):
+                others.append(trees)
             if line.get("unclean"):
                 return "a run before the last one did not end by itself"
         return "no run of these operands and options has looked at it yet"
@@ -223,8 +232,11 @@ class RunManifest:
         for name in filter(None, self._found.below.split(b"/")):
             (start,) = self._known.directory_ids([name_key((start, name))])
         compares_all = self._options.manifest.rehash or self._options.update.ignore_times
-        keeping = Keeping(tree, self._equality, granule_ns, rules, compares_all)
-        if self._is_trusted:
+        dst_tree = destination_of(tree)
+        keeping = Keeping(tree, dst_tree, self._equality, granule_ns, rules, compares_all)
+        self._known.share(dst_tree)
+        self._trees.append(tree)
+        if self._is_trusted and tree in self._seen_trees:
             scanner.trust_destination()
         renames = self._look_for_renames(scanner, tree, start, sources)
         return Checkpoint(self._known, scanner, keeping, self._options, start, renames)
@@ -246,7 +258,8 @@ class RunManifest:
             self._options, scanner.src, scanner.dst
         )
         moving = _moving(self._options, sources, clones=clones)
-        renames = Renames(snapshot, self._known, scanner, tree, start, moving)
+        trees = tree, destination_of(tree)
+        renames = Renames(snapshot, self._known, scanner, trees, start, moving)
         self._stack.callback(renames.close)
         return renames
 
@@ -274,6 +287,7 @@ class RunManifest:
             "start": int(self._started),
             "end": int(time.time()),
             "sources": self._sources,
+            "trees": self._trees,
             "below": self._below,
             "equality": f"{self._equality:016x}",
             "trusted": self._is_trusted,
@@ -284,6 +298,12 @@ class RunManifest:
             "seconds": round(report.elapsed_s, 3),
             "errors": report.failure_count,
         }
+
+
+def _overlap(one: str, other: str) -> bool:
+    """Tell whether one of two paths below a root is the other, or holds it."""
+    first, second = (f"{path}/" if path else "" for path in (one, other))
+    return first.startswith(second) or second.startswith(first)
 
 
 def _moving(options: SyncOptions, sources: Sources, *, clones: bool) -> Moving:
@@ -384,15 +404,14 @@ class Checkpoint:
         directories = batch.directories()
         parts = batch.parts()
         whole = [0 if pair in parts else one for pair, one in enumerate(directories)]
-        sides = []
-        for tree in (self._keeping.tree, 0):
-            chains = self._known.pages_of(tree, whole)
-            for pair, (first, last) in parts.items():
-                chains[pair] = self._known.pages_between(tree, directories[pair], first, last)
-            sides.append(chains)
-        for pair in parts:
-            self._expect(directories[pair], is_last=batch.ends_directory(pair))
-        src, dst = sides
+        tree, dst_tree = self._keeping.trees
+        src = self._known.pages_of(tree, whole)
+        dst = self._known.recalled(dst_tree, whole)
+        for pair, names in parts.items():
+            directory = directories[pair]
+            src[pair] = self._known.pages_between(tree, directory, *names)
+            dst[pair] = self._known.recalled_between(dst_tree, directory, *names)
+            self._expect(directory, is_last=batch.ends_directory(pair))
         recall(self._scanner, batch, src, dst, self._keeping)
         for path in self._accepted:
             batch.forget(path)
@@ -466,7 +485,7 @@ class Checkpoint:
             del self._long[page.directory]
         if long.is_recorded or not long.ends:
             return
-        for tree in (0, self._keeping.tree):
+        for tree in reversed(self._keeping.trees):
             pages = [one for one in long.pages if one.tree == tree and one.data]
             self._recorder.add_long(sorted(pages, key=lambda one: one.key))
 
@@ -478,7 +497,7 @@ class Checkpoint:
         directories = batch.directories()
         sides = [
             [chain[:1] for chain in self._known.pages_of(tree, directories)]
-            for tree in (self._keeping.tree, 0)
+            for tree in self._keeping.trees
         ]
         pages = refresh(self._scanner, batch, sides[0], sides[1], self._keeping)
         self._recorder.add(pages, only_beginnings=True)

@@ -14,6 +14,7 @@ from queue import Queue
 from typing import Any, Final
 
 from arsync.manifest.contents import Contents, Key, key_of, name_key
+from arsync.manifest.format import Place
 from arsync.manifest.store import Group, Store
 from arsync.uring.recording import Kept
 
@@ -22,6 +23,7 @@ __all__ = ["Known", "Recorder"]
 _GROUP_BYTES: Final = 8 << 20
 _GROUPS_WAITING: Final = 2
 _GROUP_S: Final = 5.0
+_ALL_NAMES: Final = (b"", b"\xff" * 255)
 
 
 class Known:
@@ -36,6 +38,12 @@ class Known:
         self._lock = threading.Lock()
         self._moved: dict[bytes, int] = {}
         self._left: set[bytes] = set()
+        self._others: list[int] = []
+
+    def share(self, tree: int) -> None:
+        """Ask the destination's other trees, too, for what this one does not have."""
+        with self._lock:
+            self._others = [one for one in self._contents.destinations() if one != tree]
 
     def directory_ids(self, keys: Sequence[bytes]) -> list[int]:
         """Return the ids of directories by their keys; 0 for one that has none.
@@ -72,6 +80,34 @@ class Known:
         """Return the pages of a directory that may hold names from one to another."""
         with self._lock:
             return self._contents.pages_between(tree, directory, first, last)
+
+    def recalled(self, tree: int, directories: Sequence[int]) -> list[list[bytes]]:
+        """Return the pages of destination directories, or what the runs of other sources know.
+
+        Raises: ManifestCorruptError.
+        """
+        chains = self.pages_of(tree, directories)
+        if self._others:
+            for chain, directory in zip(chains, directories, strict=True):
+                if not chain:
+                    chain += self._pages_of_others(tree, directory, _ALL_NAMES)
+        return chains
+
+    def recalled_between(self, tree: int, directory: int, first: bytes, last: bytes) -> list[bytes]:
+        """Return the same of the names from one to another."""
+        found = self.pages_between(tree, directory, first, last)
+        return found or self._pages_of_others(tree, directory, (first, last))
+
+    def _pages_of_others(
+        self, tree: int, directory: int, names: tuple[bytes, bytes]
+    ) -> list[bytes]:
+        with self._lock:
+            if not self._is_stored(directory):
+                return []
+            return self._contents.pages_moved(self._others, tree, directory, names)
+
+    def _is_stored(self, directory: int) -> bool:
+        return directory > 0
 
     def chunks_of(self, keys: Sequence[Key]) -> list[bytes | None]:
         """Return the chunk hashes of files by their directories' ids and their names."""
@@ -158,12 +194,15 @@ class Recorder(Known):
         self._store.commit(Group(chunks=[(key, b"") for key in keys]))
 
     def _stored_pages(self, tree: int, directories: Sequence[int]) -> list[list[bytes]]:
-        stored = [one for one in directories if one < self._first_unstored]
+        stored = [one for one in directories if self._is_stored(one)]
         found = self._contents.pages_of(tree, stored) if stored else []
         if len(stored) == len(directories):
             return found
         rest = iter(found)
-        return [next(rest) if one < self._first_unstored else [] for one in directories]
+        return [next(rest) if self._is_stored(one) else [] for one in directories]
+
+    def _is_stored(self, directory: int) -> bool:
+        return 0 < directory < self._first_unstored
 
     def add(self, pages: Sequence[Kept], *, only_beginnings: bool = False) -> None:
         """Record pages, each all of its directory, or only what begins it.
@@ -198,7 +237,7 @@ class Recorder(Known):
         self, tree: int, directory: int, chunks: Sequence[tuple[bytes, bytes]]
     ) -> None:
         """Note of a directory of the destination the files that keep chunk hashes, or get some."""
-        if tree:
+        if Place(tree, directory).is_of_source:
             return
         self._now.group.chunked.append((directory, frozenset(name for name, _ in chunks)))
         for name, hashes in chunks:

@@ -33,7 +33,7 @@ class Renames:
         snapshot: of the store, from before this run's first commit; it is closed with this.
         known: is told of directories that were renamed.
         scanner: of the walk; it has a destination.
-        tree: of the source.
+        trees: of the source, and of the destination as its runs leave it.
         start: id of the directory that the scanner's roots are.
         moving: when an old name may go.
     """
@@ -43,14 +43,14 @@ class Renames:
         snapshot: Snapshot,
         known: Known,
         scanner: Scanner,
-        tree: int,
+        trees: tuple[int, int],
         start: int,
         moving: Moving,
     ) -> None:
         self._known = known
         self._snapshot = snapshot
         self._scanner = scanner
-        self._tree = tree
+        self._trees = trees
         self._start = start
         self._moving = moving
         self._lock = threading.Lock()
@@ -94,14 +94,15 @@ class Renames:
         if not wanted:
             return
         src, dst = (
-            [self._snapshot.pages_between(tree, *one) for one in wanted] for tree in (self._tree, 0)
+            [self._snapshot.pages_between(tree, *one) for one in wanted] for tree in self._trees
         )
-        moves.mark(src, dst, self._tree, rules, self._moving)
+        moves.mark(src, dst, self._trees, rules, self._moving)
 
     def _build(self) -> Past:
         past = Past()
         try:
-            self._snapshot.each_page(self._tree, lambda pages: past.add_pages(self._tree, pages))
+            tree = self._trees[0]
+            self._snapshot.each_page(tree, lambda pages: past.add_pages(tree, pages))
             self._snapshot.each_directory(past.add_directory)
             past.seal()
         except BaseException:

@@ -14,6 +14,7 @@ import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Final
 
@@ -24,7 +25,7 @@ from arsync.errors import SelectionError, quoted
 from arsync.inventory.rows import HASHED
 from arsync.inventory.stores import Located
 from arsync.manifest import lock
-from arsync.manifest.format import Page, Place, RowState, page_facts, read_columns
+from arsync.manifest.format import Page, Place, RowState, moved, page_facts, read_columns
 from arsync.manifest.places import put_in_place
 from arsync.manifest.records import DIRECTORY_KEY, ROOT
 from arsync.manifest.salvage import Salvaged, salvage
@@ -40,7 +41,7 @@ from arsync.uring.scanner import Root, Scanner, scan_flags
 
 __all__ = ["Rebuilt", "rebuild"]
 
-_LAST_NAME: Final = b"\xff" * 255
+_ALL_NAMES: Final = (b"", b"\xff" * 255)
 _GROUP: Final = 1000
 
 
@@ -117,9 +118,11 @@ class _Rebuilding:
         self._rebuilt = rebuilt
         self._seen: set[int] = {ROOT}
         self._long: dict[int, list[Kept]] = {}
+        self._destinations = store.destinations()
+        self._trees: dict[int, list[int]] = {}  # of the destination, in which a directory is
         self._identity = Identity.current()
         self._rules = Rules(SyncOptions(), 1, self._identity)
-        self._keeping = Keeping(tree=0, equality=0, granule_ns=0, rules=self._rules)
+        self._keeping = Keeping(0, 0, equality=0, granule_ns=0, rules=self._rules)
 
     def run(self) -> None:
         """Record everything, then forget what is gone."""
@@ -164,7 +167,9 @@ class _Rebuilding:
         directories = batch.directories()
         parts = batch.parts()
         chains = [
-            self._store.pages_between(0, directory, *parts.get(pair, (b"", _LAST_NAME)))
+            self._store.pages_moved(
+                self._trees.get(directory, ()), 0, directory, parts.get(pair, _ALL_NAMES)
+            )
             for pair, directory in enumerate(directories)
         ]
         recall(self._scanner, batch, chains, [[] for _ in chains], self._keeping)
@@ -190,7 +195,7 @@ class _Rebuilding:
             if pair in parts:
                 self._keep_part(page)
             else:
-                whole.append(page)
+                whole += self._in_trees(page)
         self._recorder.add(whole)
 
     def find_moves(self, batch: Batch, rules: Rules) -> None:
@@ -215,11 +220,20 @@ class _Rebuilding:
         data = replace(decoded, states=tuple(states)).encode(place)
         return page._replace(data=data, chunks=kept)
 
+    def _in_trees(self, page: Kept) -> list[Kept]:
+        """Return a page for each tree of the destination that has had its directory."""
+        place = Place(0, page.directory)
+        return [
+            page._replace(tree=tree, data=moved(page.data, place, replace(place, tree=tree)))
+            for tree in self._trees.get(page.directory, [0])
+        ]
+
     def _keep_part(self, page: Kept) -> None:
         pages = self._long.setdefault(page.directory, [])
         pages.append(page)
         if page.flags & PageFlag.LAST:
-            self._recorder.add_long(pages)
+            for some in zip(*map(self._in_trees, pages), strict=True):
+                self._recorder.add_long(some)
             del self._long[page.directory]
 
     def _receive(self, _batch: Batch, _parents: Sequence[Batch]) -> None:
@@ -229,13 +243,20 @@ class _Rebuilding:
 
     def _count_hashes(self) -> int:
         """Return how many hashes of the destination's files could be read."""
-        count = 0
         for tree, directory, _ in self._store.chains():
-            pages = [] if tree else self._store.pages_between(0, directory, b"", _LAST_NAME)
-            for page in pages:
-                _, columns = read_columns(page, Place(0, directory), ("state",))
-                count += sum(state & HASHED for state in columns["state"])
-        return count
+            if tree in self._destinations:
+                self._trees.setdefault(directory, []).append(tree)
+        return sum(self._count_in(directory, trees) for directory, trees in self._trees.items())
+
+    def _count_in(self, directory: int, trees: Sequence[int]) -> int:
+        place = Place(0, directory)
+        pages = self._store.pages_moved(trees, 0, directory, _ALL_NAMES)
+        if len(trees) == 1:
+            states = (read_columns(page, place, ("state",))[1]["state"] for page in pages)
+            return sum(bool(state & HASHED) for some in states for state in some)
+        decoded = [Page.decode(page, place) for page in pages]
+        rows = chain.from_iterable(zip(one.names, one.states, strict=True) for one in decoded)
+        return len({name for name, state in rows if state & HASHED})
 
     def _forget(self) -> None:
         gone = [(key, one) for key, one in self._store.directory_keys() if one not in self._seen]

@@ -113,18 +113,21 @@ def _add_directory(
         counts.missing += len(hashes)
         return 0
     waiting = {one.name: one for one in hashes}
-    pages = []
-    before = counts.added
-    for one in store.records_of(0, directory):
-        page = Page.decode(one.data, one.place)
-        added = _matches(page, waiting, counts)
-        pages.append((one.place.first, _with(page, added).encode(one.place)))
-        group.chunks += [((directory, it.name), it.chunks) for it in added.values() if it.chunks]
+    page_count = 0
+    for tree in store.destinations():
+        pages, before = [], counts.added
+        for one in store.records_of(tree, directory):
+            page = Page.decode(one.data, one.place)
+            added = _matches(page, waiting, counts)
+            pages.append((one.place.first, _with(page, added).encode(one.place)))
+            group.chunks += [
+                ((directory, it.name), it.chunks) for it in added.values() if it.chunks
+            ]
+        if counts.added > before:
+            group.pages.append((tree, directory, pages))
+            page_count += len(pages)
     counts.missing += len(waiting)
-    if counts.added == before:
-        return 0
-    group.pages.append((0, directory, pages))
-    return len(pages)
+    return page_count
 
 
 def _matches(page: Page, waiting: dict[bytes, _Hash], counts: Imported) -> dict[int, _Hash]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, groupby, pairwise
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -17,7 +17,8 @@ import lmdb
 
 from arsync.errors import ManifestError
 from arsync.manifest.environment import entries_of, starting_with, told, value_of, values_of
-from arsync.manifest.format import Place, damage, page_facts
+from arsync.manifest.format import Page, Place, damage, destination_of, moved, page_facts
+from arsync.manifest.merged import merged
 from arsync.manifest.records import (
     DIRECTORY_KEY,
     PAGE_KEY,
@@ -128,12 +129,23 @@ class Contents:
         """Return the source trees: number and identity."""
         return self._read(lambda txn: list(self._json(txn, "trees")))
 
+    def destinations(self) -> list[int]:
+        """Return the trees of the destination: the first, and one for each further source."""
+        return self._read(self._destinations)
+
+    def _destinations(self, txn: lmdb.Transaction) -> list[int]:
+        sources = (int.from_bytes(key, "big") for key, _ in self._entries(txn, "trees"))
+        return sorted({0, *map(destination_of, sources)})
+
+    def _entries(self, txn: lmdb.Transaction, database: str) -> Iterator[tuple[bytes, bytes]]:
+        return entries_of(txn, self._databases[database])
+
     def runs(self) -> list[tuple[int, Any]]:
         """Return the history, oldest first."""
         return self._read(lambda txn: list(self._json(txn, "runs")))
 
     def _json(self, txn: lmdb.Transaction, database: str) -> Iterator[tuple[int, Any]]:
-        for key, stored in entries_of(txn, self._databases[database]):
+        for key, stored in self._entries(txn, database):
             yield int.from_bytes(key, "big"), json.loads(unseal(database, key, stored))
 
     def pages_of(self, tree: int, directories: Sequence[int]) -> list[list[bytes]]:
@@ -179,6 +191,20 @@ class Contents:
 
         return self._read(read)
 
+    def pages_moved(
+        self, trees: Sequence[int], to: int, directory: int, names: tuple[bytes, bytes]
+    ) -> list[bytes]:
+        """Return what trees have of a directory's names from one to another.
+
+        Returns: pages as they would be kept in the tree `to`; those of one tree after another.
+        """
+        place = Place(to, directory)
+        return [
+            moved(page, replace(place, tree=tree), place)
+            for tree in trees
+            for page in self.pages_between(tree, directory, *names)
+        ]
+
     def directory_keys(self) -> list[tuple[bytes, int]]:
         """Return the keys and the ids of all directories but the root."""
 
@@ -223,6 +249,22 @@ class Contents:
             check_ends(first, data, is_first=is_first, is_last=following is None)
             is_first = False
             yield Recorded(Place(tree, directory, first), path, data)
+
+    def _merged(self, txn: lmdb.Transaction, directory: int, path: bytes) -> Iterator[Recorded]:
+        """Yield what all trees of the destination have of a directory, as pages of the first.
+
+        Raises: ManifestCorruptError.
+        """
+        chains = [list(self._recorded(txn, one, directory)) for one in self._destinations(txn)]
+        present = [one for one in chains if one]
+        if len(present) < 2:
+            for one in chain.from_iterable(present):
+                place = replace(one.place, tree=0)
+                yield Recorded(place, path, moved(one.data, one.place, place))
+            return
+        pages = [Page.decode(one.data, one.place) for one in chain.from_iterable(present)]
+        for first, data in merged(directory, pages):
+            yield Recorded(Place(0, directory, first), path, data)
 
     def chunks_of(self, keys: Sequence[Key]) -> list[bytes | None]:
         """Return the chunk hashes of files by their directories' ids and their names."""

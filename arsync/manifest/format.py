@@ -25,12 +25,15 @@ __all__ = [
     "CHUNK_BYTES",
     "MOST_BYTES",
     "MOST_ROWS",
+    "MOST_SOURCES",
     "SEEN",
     "Page",
     "Place",
     "RowState",
     "checksum_of",
     "damage",
+    "destination_of",
+    "moved",
     "page_facts",
     "page_start",
     "read_columns",
@@ -89,6 +92,17 @@ _NO_HASH: Final = bytes(16)
 
 _ZERO, _ONE, _EACH = range(3)
 
+_DESTINATIONS: Final = 1 << 15
+MOST_SOURCES: Final = _DESTINATIONS - 1
+
+
+def destination_of(source: int) -> int:
+    """Return the tree that has the destination as the runs of one source have left it.
+
+    Each source has one, so that none of them replaces what another one knows: 0 is the first's.
+    """
+    return 0 if source < 2 else _DESTINATIONS | source
+
 
 class RowState(IntFlag):
     """Say what arsync knows of an entry beside what a scan sees."""
@@ -106,7 +120,7 @@ class Place:
     """Say where a page is kept: its key, of which only `first` is in its bytes as well.
 
     Args:
-        tree: 0 the destination, others are sources; below 2^16.
+        tree: of a source, or what `destination_of` gives; below 2^16.
         directory: id, below 2^48.
         first: b"" for a directory's first page, else the name of its first row.
     """
@@ -114,6 +128,11 @@ class Place:
     tree: int
     directory: int
     first: bytes = b""
+
+    @property
+    def is_of_source(self) -> bool:
+        """Tell whether it is a source's page, not one of the destination."""
+        return 0 < self.tree < _DESTINATIONS
 
     @property
     def seed(self) -> int:
@@ -241,6 +260,17 @@ def without_convergence(data: bytes, place: Place) -> bytes:
     return plain[:_SUMMED] + checksum_of(plain, place).to_bytes(8, "little") + plain[_HEAD.size :]
 
 
+def moved(data: bytes, old: Place, new: Place) -> bytes:
+    """Return the page that was kept at one place as it is kept at another.
+
+    What is damaged stays so.
+    """
+    is_whole = len(data) >= _HEAD.size and _HEAD.unpack_from(data)[-1] == checksum_of(data, old)
+    if not is_whole:
+        return data
+    return data[:_SUMMED] + checksum_of(data, new).to_bytes(8, "little") + data[_HEAD.size :]
+
+
 def page_facts(data: bytes) -> tuple[PageFlag, int]:
     """Return flags and number of rows of a page that nobody has checked yet.
 
@@ -309,7 +339,7 @@ def _read_head(data: bytes, place: Place) -> _Head:
         raise damage("a wrong checksum of a page")
     if not 1 <= rows <= MOST_ROWS + (flags & PageFlag.FIRST):
         raise damage(f"{rows} rows in a page")
-    if flags & PageFlag.CONVERGED and not place.tree:
+    if flags & PageFlag.CONVERGED and not place.is_of_source:
         raise damage("a page of the destination that says converged")
     if not flags & PageFlag.CONVERGED and (equality or partner):
         raise damage("a partner of a page that has not converged")

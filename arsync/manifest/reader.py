@@ -8,7 +8,7 @@ what is recorded.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -77,6 +77,7 @@ class Reader(Contents):
             name: self._env.open_db(name.encode(), create=False) for name in DATABASES
         }
         self._txn = self._env.begin()
+        self._is_shared = len(self._destinations(self._txn)) > 1
         version = value_of(self._txn, self._databases["meta"], b"format")
         if version is None:
             raise damage("the version of its format is missing")
@@ -101,7 +102,7 @@ class Reader(Contents):
         """Yield the pages of a directory and of all below it: parents first, names in order.
 
         Args:
-            tree: 0 the destination.
+            tree: 0 the destination, as all of its sources' runs have left it.
         Returns: with each page the path of its directory, from the first one, which has b"".
         Raises: ManifestCorruptError.
         """
@@ -133,10 +134,24 @@ class Reader(Contents):
 
         Raises: ManifestCorruptError.
         """
+        if tree == 0 and self._is_shared:
+            return self._merged(self._txn, directory, path)
         return self._recorded(self._txn, tree, directory, path)
+
+    def pages_of(self, tree: int, directories: Sequence[int]) -> list[list[bytes]]:
+        """Return the recorded pages of directories, as `directory` does.
+
+        Raises: ManifestCorruptError.
+        """
+        if tree == 0 and self._is_shared:
+            return [[one.data for one in self.directory(tree, each)] for each in directories]
+        return super().pages_of(tree, directories)
 
     def page_with(self, tree: int, directory: int, name: bytes) -> Recorded | None:
         """Return the page in which an entry stands, if it is recorded at all."""
+        if tree == 0 and self._is_shared:
+            pages = (one for one in self.directory(tree, directory) if one.place.first <= name)
+            return max(pages, key=lambda one: one.place.first, default=None)
 
         def read(txn: lmdb.Transaction) -> Recorded | None:
             prefix = PAGE_KEY.pack(tree, directory)

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 import lmdb
 
-from arsync.errors import InternalError
+from arsync.errors import InternalError, ManifestError
 from arsync.manifest import health, lock
 from arsync.manifest.contents import FORMAT, Contents, Key, check_version, name_key
 from arsync.manifest.environment import (
@@ -30,7 +30,7 @@ from arsync.manifest.environment import (
     told,
     value_of,
 )
-from arsync.manifest.format import damage
+from arsync.manifest.format import MOST_SOURCES, Page, RowState, damage
 from arsync.manifest.records import (
     DIRECTORY_KEY,
     ID,
@@ -215,6 +215,8 @@ class Store(Contents):
         def write(txn: lmdb.Transaction) -> int:
             known = list(self._json(txn, "trees"))
             new = max((number for number, _ in known), default=0) + 1
+            if new > MOST_SOURCES:
+                raise ManifestError(f"cannot keep the manifest: {MOST_SOURCES} sources are known")
             number = next((number for number, one in known if same(one)), new)
             key = TREE_KEY.pack(number)
             text = json.dumps(identity).encode()
@@ -263,15 +265,27 @@ class Store(Contents):
     def _forget_chunks(
         self, txn: lmdb.Transaction, chunked: Sequence[tuple[int, frozenset[bytes]]]
     ) -> None:
+        """Forget the lists of files that no tree of the destination has as chunked."""
         chunks = self._databases["chunks"]
         if not txn.stat(chunks)["entries"]:
             return
         cursor = txn.cursor(chunks)
         for directory, names in chunked:
             prefix = DIRECTORY_KEY.pack(directory)
-            for key in [key for key, _ in starting_with(cursor, prefix)]:
-                if key[len(prefix) :] not in names:
-                    txn.delete(key, db=chunks)
+            found = [key[len(prefix) :] for key, _ in starting_with(cursor, prefix)]
+            gone = set(found) - names
+            if gone and len(self._destinations(txn)) > 1:
+                gone -= self._chunked_names(txn, directory)
+            for name in gone:
+                txn.delete(prefix + name, db=chunks)
+
+    def _chunked_names(self, txn: lmdb.Transaction, directory: int) -> set[bytes]:
+        names: set[bytes] = set()
+        for one in self._merged(txn, directory, b""):
+            page = Page.decode(one.data, one.place)
+            rows = zip(page.names, page.states, strict=True)
+            names.update(name for name, state in rows if state & RowState.CHUNKED)
+        return names
 
     def _move(self, txn: lmdb.Transaction, old: Key, new: Key) -> None:
         directory = self._directory_id(txn, old)
@@ -288,7 +302,8 @@ class Store(Contents):
         txn.delete(name_key(key), db=self._databases["dirs"])
         _delete_all(txn.cursor(self._databases["chunks"]), DIRECTORY_KEY.pack(directory))
         pages = txn.cursor(self._databases["pages"])
-        for tree in (0, *(number for number, _ in self._json(txn, "trees"))):
+        sources = [number for number, _ in self._json(txn, "trees")]
+        for tree in (*sources, *self._destinations(txn)):
             _delete_all(pages, PAGE_KEY.pack(tree, directory))
 
     def _add_run(self, txn: lmdb.Transaction, line: dict[str, Any]) -> None:

@@ -189,7 +189,12 @@ class Moves:
         ]
 
     def mark(
-        self, src: Sequence[Chain], dst: Sequence[Chain], tree: int, rules: Rules, moving: Moving
+        self,
+        src: Sequence[Chain],
+        dst: Sequence[Chain],
+        trees: tuple[int, int],
+        rules: Rules,
+        moving: Moving,
     ) -> None:
         """Make moves of the changes that can be.
 
@@ -197,7 +202,7 @@ class Moves:
             src, dst: the records that were wanted, of both sides.
         Raises: ManifestCorruptError, OutOfMemoryError.
         """
-        chains, _alive = make_chains(src, dst, tree)
+        chains, _alive = make_chains(src, dst, trees)
         how, _starts = moving.as_c()
         _check(lib.ar_moves_mark(self.raw, chains, rules.raw, how))
 

@@ -57,7 +57,7 @@ class Kept(NamedTuple):
 
     Args:
         directory: id.
-        tree: 0 the destination.
+        tree: of the source, or of the destination beside it.
         flags: PageFlag: whether it begins and ends its directory; CONVERGED where it is recorded
             like this already.
         key: its first name, b"" where it begins its directory.
@@ -80,6 +80,7 @@ class Keeping:
 
     Args:
         tree: of the source.
+        dst_tree: of the destination as that source's runs leave it.
         equality: digest of what decides whether two entries are equal.
         granule_ns: of the clock that gives ctimes; 0 where no two changes have the same one.
         rules: by which both sides are compared.
@@ -87,10 +88,16 @@ class Keeping:
     """
 
     tree: int
+    dst_tree: int
     equality: int
     granule_ns: int
     rules: Rules
     compares_all: bool = False
+
+    @property
+    def trees(self) -> tuple[int, int]:
+        """Return the trees of both sides."""
+        return self.tree, self.dst_tree
 
     def as_c(self) -> CData:
         """Return the C struct."""
@@ -98,6 +105,7 @@ class Keeping:
             "struct ar_keeping *",
             {
                 "tree": self.tree,
+                "dst_tree": self.dst_tree,
                 "equality": self.equality,
                 "granule_ns": self.granule_ns,
                 "rules": self.rules.raw,
@@ -147,7 +155,7 @@ def recall(
         keeping: of the run; what converged under another equality is compared.
     Raises: ManifestCorruptError for a damaged record; OutOfMemoryError.
     """
-    chains, _alive = make_chains(src, dst, keeping.tree)
+    chains, _alive = make_chains(src, dst, keeping.trees)
     equality = 0 if keeping.compares_all else keeping.equality
     _check(lib.ar_recall(scanner.raw, batch.raw, chains, equality))
 
@@ -265,17 +273,23 @@ def refresh(
     Raises: ManifestCorruptError for a damaged record; OutOfMemoryError.
     """
     out = Batch()
-    chains, _alive = make_chains(src, dst, keeping.tree)
+    chains, _alive = make_chains(src, dst, keeping.trees)
     kept = ffi.new("struct ar_kept[]", 2 * batch.pair_count)
     count = _check(lib.ar_refresh(scanner.raw, batch.raw, chains, keeping.as_c(), out.raw, kept))
     return _kept(kept, count, out)
 
 
-def make_chains(src: Sequence[Chain], dst: Sequence[Chain], tree: int) -> tuple[CData, list[CData]]:
-    """Return the C structs of both sides, and what has to live as long as they do."""
+def make_chains(
+    src: Sequence[Chain], dst: Sequence[Chain], trees: tuple[int, int]
+) -> tuple[CData, list[CData]]:
+    """Return the C structs of both sides, and what has to live as long as they do.
+
+    Args:
+        trees: of both sides.
+    """
     chains = ffi.new("struct ar_chains[2]")
     alive = []
-    for one, side, number in ((chains[0], src, tree), (chains[1], dst, 0)):
+    for one, side, number in zip(chains, (src, dst), trees, strict=True):
         records = [record for chain in side for record in chain]
         bytes_ = ffi.from_buffer("uint8_t[]", b"".join(records))
         lens = ffi.from_buffer("uint64_t[]", array("Q", map(len, records)))

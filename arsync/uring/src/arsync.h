@@ -813,7 +813,7 @@ struct ar_kept {		/* a page for the manifest; offsets are in out->aux */
 
 struct ar_keeping {		/* how rows are recorded */
 	uint32_t tree;		/* of the source */
-	uint32_t reserved;
+	uint32_t dst_tree;	/* of the destination as that source's runs leave it */
 	uint64_t equality;
 	int64_t now;		/* for what was hashed now, in seconds since 1970 */
 	int64_t granule_ns;	/* of ctimes; 0: no two changes have the same */

@@ -145,9 +145,11 @@ static void remember(const struct ar_batch *batch, const struct ar_pair *pair, i
 			continue;
 		if (!side)
 			memory[i].is_same_file = is_same_file(row, found);
-		memory[i].state[side] = judge(row, found);
-		if (memory[i].state[side])
-			memory[i].known[side] = known[found - ar_rows(recorded)];
+		const uint8_t state = judge(row, found);
+		if (!state || (memory[i].state[side] && state != AR_MEMORY_RECORDED))
+			continue;	/* another source's record has said as much */
+		memory[i].state[side] = state;
+		memory[i].known[side] = known[found - ar_rows(recorded)];
 	}
 }
 
@@ -185,6 +187,27 @@ static int add_memory(struct ar_batch *batch, struct ar_pair *pair)
 	return !rows || ar_batch_add_memory(batch, rows) ? 0 : -ENOMEM;
 }
 
+/*
+ * Other entries of a directory than those of this source move its own ctime, its link
+ * count and its size: of two sources that share it, each moves what the other has seen.
+ */
+static int compare_entries(const struct recall *r, struct ar_page *page,
+			   struct ar_recorded *record)
+{
+	const struct ar_row self = page->self;
+	struct ar_row own;
+
+	if (!ar_record_own(record, &own))
+		return -EBADMSG;
+	page->self.ctime_s = own.ctime_s;
+	page->self.ctime_n = own.ctime_n;
+	page->self.nlink = own.nlink;
+	page->self.size = own.size;
+	int err = ar_records_compare(r->batch, 1, record, 1);
+	page->self = self;
+	return err ? err : record->result;
+}
+
 /* one record and the page that was scanned: a directory of several pages is never compared whole */
 static int compare_pair(const struct recall *r, const struct ar_pair *pair, int side,
 			struct cursor cursor, uint32_t count, struct ar_record_head *head)
@@ -199,6 +222,9 @@ static int compare_pair(const struct recall *r, const struct ar_pair *pair, int 
 	if (err || record.result < 0)
 		return err ? err : record.result;
 	memcpy(head, record.bytes, sizeof(*head));
+	struct ar_page *seen = (struct ar_page *)(r->batch->dst + page);
+	if (!record.result && side && seen->flags & AR_PAGE_FIRST && head->flags & AR_PAGE_FIRST)
+		return compare_entries(r, seen, &record);
 	return record.result;
 }
 

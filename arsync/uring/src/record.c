@@ -260,7 +260,7 @@ static bool page_is_sound(const struct ar_page *page, const struct ar_recorded *
 		if (!ar_record_known_is_sound(&record->known[i]))
 			return false;
 	}
-	return !(record->flags & AR_RECORD_CONVERGED) || record->tree;
+	return !(record->flags & AR_RECORD_CONVERGED) || ar_record_is_of_source(record);
 }
 
 /* ------------------------------------------------------------------ entries */

@@ -47,8 +47,18 @@ static inline size_t ar_round8(size_t bytes)
 	return (bytes + 7) & ~(size_t)7;
 }
 
+/* trees from here on, and 0, are of the destination */
+#define AR_RECORD_DESTINATIONS 32768
+
+static inline bool ar_record_is_of_source(const struct ar_recorded *record)
+{
+	return record->tree && record->tree < AR_RECORD_DESTINATIONS;
+}
+
 /* false: no record of this version, not as long as it says, or its checksum is wrong here */
 bool ar_record_head_read(const struct ar_recorded *record, struct ar_record_head *head);
+/* the row of the directory that a record begins; its head is sound.  false: it is damaged */
+bool ar_record_own(const struct ar_recorded *record, struct ar_row *own);
 /* what a row by itself must be, whoever made it */
 bool ar_record_row_is_sound(const struct ar_row *row, const char *name, const char *target,
 			    bool is_self);

@@ -307,7 +307,7 @@ static int keep(struct settling *s, const struct ar_pair *pair, const struct ar_
 
 	*kept = (struct ar_kept){
 		.directory = pair->directory,
-		.tree = side ? 0 : s->keeping->tree,
+		.tree = side ? s->keeping->dst_tree : s->keeping->tree,
 		.flags = page->flags & (AR_PAGE_FIRST | AR_PAGE_LAST),
 	};
 	if (pair->flags & AR_PAIR_CONVERGED)

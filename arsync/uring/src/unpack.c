@@ -72,6 +72,30 @@ static bool spread_all(struct reader *reader, const struct ar_column *columns, u
 	return true;
 }
 
+bool ar_record_own(const struct ar_recorded *record, struct ar_row *own)
+{
+	struct ar_record_head head;
+
+	memcpy(&head, record->bytes, sizeof(head));
+	const uint8_t *start = record->bytes + sizeof(head);
+	struct reader reader = { .at = start, .end = start + head.seen_bytes, .rows = head.rows };
+
+	memset(own, 0, sizeof(*own));
+	reader.table = take(&reader, AR_SEEN_COLUMNS);
+	for (uint32_t i = 0; reader.table && i < AR_SEEN_COLUMNS; i++) {
+		const uint32_t width = ar_seen_columns[i].width;
+
+		if (reader.table[i] == FORM_ZERO)
+			continue;
+		const uint32_t count = reader.table[i] == FORM_EACH ? head.rows : 1;
+		const uint8_t *values = take(&reader, count * (size_t)width);
+		if (!values)
+			return false;
+		memcpy((char *)own + ar_seen_columns[i].offset, values, width);
+	}
+	return reader.table;
+}
+
 /* ------------------------------------------------------------------- a page */
 
 static bool rises(const struct ar_page *page, uint32_t i)
@@ -145,7 +169,7 @@ static bool head_is_sound(const struct ar_record_head *head, const struct ar_rec
 		return false;
 	if (!head->rows || head->rows > AR_PAGE_ROWS + !!(head->flags & AR_RECORD_FIRST))
 		return false;
-	return converged ? record->tree != 0 : !head->equality && !head->partner;
+	return converged ? ar_record_is_of_source(record) : !head->equality && !head->partner;
 }
 
 static uint32_t put_path(struct ar_page *page, size_t used, const struct ar_recorded *record)
