@@ -45,25 +45,35 @@ def read_mounts() -> Iterator[Mount]:
 
     Source: proc_pid_mountinfo(5).
     """
+    return map(_parse, _lines())
+
+
+def _lines() -> list[bytes]:
     try:
-        lines = Path("/proc/self/mountinfo").read_bytes().splitlines()
+        return Path("/proc/self/mountinfo").read_bytes().splitlines()
     except OSError:
-        return
-    for line in lines:
-        number, parent, dev, root, point, options, *rest = line.split(b" ")
-        # Optional fields end with "-"; type, source and the filesystem's options follow.
-        kind, device, own_options = rest[rest.index(b"-") + 1 :][:3]
-        major, _, minor = dev.partition(b":")
-        yield Mount(
-            number=int(number),
-            parent=int(parent),
-            dev=int(major) << 32 | int(minor),
-            root=_unescape(root),
-            point=_unescape(point),
-            options=_options(f"{os.fsdecode(options)},{os.fsdecode(own_options)}"),
-            kind=os.fsdecode(kind),
-            device=os.fsdecode(_unescape(device)),
-        )
+        return []
+
+
+def _parse(line: bytes) -> Mount:
+    number, parent, dev, root, point, options, *rest = line.split(b" ")
+    # Optional fields end with "-"; type, source and the filesystem's options follow.
+    kind, device, own_options = rest[rest.index(b"-") + 1 :][:3]
+    return Mount(
+        number=int(number),
+        parent=int(parent),
+        dev=_dev(dev),
+        root=_unescape(root),
+        point=_unescape(point),
+        options=_options(f"{os.fsdecode(options)},{os.fsdecode(own_options)}"),
+        kind=os.fsdecode(kind),
+        device=os.fsdecode(_unescape(device)),
+    )
+
+
+def _dev(text: bytes) -> int:
+    major, _, minor = text.partition(b":")
+    return int(major) << 32 | int(minor)
 
 
 def _options(text: str) -> tuple[str, ...]:
@@ -90,10 +100,11 @@ def find_mount(number: int, dev: int) -> Mount | None:
         number: from statx, which has none before Linux 5.8.
         dev: major << 32 | minor.
     """
-    fits: Iterator[Mount] = (
-        one for one in read_mounts() if (one.number == number if number else one.dev == dev)
-    )
-    return next(fits, None)
+    for line in _lines():  # of hundreds, perhaps: one is worth parsing
+        own_number, _parent, own_dev, _rest = line.split(b" ", 3)
+        if int(own_number) == number if number else _dev(own_dev) == dev:
+            return _parse(line)
+    return None
 
 
 def walk_would_enter(src: bytes, dst: bytes, *, one_file_system: bool) -> bool:

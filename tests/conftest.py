@@ -21,7 +21,14 @@ SLOW_IS_FINE = settings(deadline=None, suppress_health_check=[HealthCheck.too_sl
 
 settings.register_profile("dev", SLOW_IS_FINE, max_examples=25)
 # The same examples in every run: chance belongs to the deep profile.
-settings.register_profile("ci", SLOW_IS_FINE, max_examples=60, derandomize=True, print_blob=True)
+settings.register_profile(
+    "ci",
+    SLOW_IS_FINE,
+    max_examples=60,
+    stateful_step_count=30,
+    derandomize=True,
+    print_blob=True,
+)
 settings.register_profile("deep", SLOW_IS_FINE, max_examples=5000, print_blob=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))
 

@@ -120,13 +120,11 @@ def _with_links(found: Snapshot) -> Snapshot:
     for path, entry in found.items():
         if entry.kind != "directory":
             groups.setdefault(entry.inode, []).append(path)
-    shared = {inode: tuple(sorted(paths)) for inode, paths in groups.items() if len(paths) > 1}
-    return {
-        path: replace(entry, links=shared.get(entry.inode, ()))
-        if entry.kind != "directory"
-        else entry
-        for path, entry in found.items()
-    }
+    shared = [tuple(sorted(paths)) for paths in groups.values() if len(paths) > 1]
+    for paths in shared:
+        for path in paths:
+            found[path] = replace(found[path], links=paths)
+    return found
 
 
 def _read_entry(parent_fd: int, name: bytes) -> Entry:

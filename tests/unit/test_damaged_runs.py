@@ -6,7 +6,7 @@ import os
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
 
@@ -48,6 +48,7 @@ class World:
         self.data = self.store / "data.mdb"
         self.whole = self.data.read_bytes()
         self.round = 0
+        self.child = Child(self.run_here)
 
     def run_here(self, *, trust: bool = False) -> int:
         """Run in this process; return the exit code."""
@@ -63,7 +64,7 @@ class World:
         self.spoil(trust=trust)
         self.data.write_bytes(content)
         (self.store / "lock").write_bytes(b"")
-        said = in_child(lambda: self.run_here(trust=trust))
+        said = self.child.run(trust=trust)
         if said != str(CORRUPT):
             try:
                 assert_same(self.src, self.dst)
@@ -81,22 +82,51 @@ class World:
             (self.dst / f"d{second:02}/extra").write_bytes(b"")
 
 
-def in_child(work: object) -> str:
-    """Call something in a child process; return what it returns, or the signal that killed it."""
-    read_fd, write_fd = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        try:
-            null = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(null, 2)
-            os.write(write_fd, str(work()).encode())  # type: ignore[operator]
-        finally:
-            os._exit(0)
-    os.close(write_fd)
-    with os.fdopen(read_fd, "rb") as pipe:
-        said = pipe.read().decode()
-    _, status = os.waitpid(pid, 0)
-    return f"signal {os.WTERMSIG(status)}" if os.WIFSIGNALED(status) else said or "raised"
+class Child:
+    """Hold a process that runs when it is told to; one that has died of it is followed by another.
+
+    Args:
+        work: what it runs.
+    """
+
+    def __init__(self, work: Callable[..., int]) -> None:
+        self._work = work
+        self._pid = 0
+
+    def run(self, *, trust: bool) -> str:
+        """Return what the work returned, or the signal that killed the child."""
+        if not self._pid:
+            self._start()
+        os.write(self._orders, b"t" if trust else b" ")
+        said = os.read(self._answers, 100).decode()
+        return said or self._ended()
+
+    def stop(self) -> None:
+        """End the child, if there is one."""
+        if self._pid:
+            self._ended()
+
+    def _ended(self) -> str:
+        os.close(self._orders)
+        os.close(self._answers)
+        _, status = os.waitpid(self._pid, 0)
+        self._pid = 0
+        return f"signal {os.WTERMSIG(status)}" if os.WIFSIGNALED(status) else "raised"
+
+    def _start(self) -> None:
+        orders, self._orders = os.pipe()
+        self._answers, answers = os.pipe()
+        self._pid = os.fork()
+        if self._pid == 0:
+            os.close(self._orders)
+            try:
+                os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+                while order := os.read(orders, 1):
+                    os.write(answers, str(self._work(trust=order == b"t")).encode())
+            finally:
+                os._exit(0)
+        os.close(orders)
+        os.close(answers)
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +135,9 @@ def world() -> Iterator[World]:
     memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
     place = Path(tempfile.mkdtemp(prefix="arsync-test-damage-", dir=memory))
     try:
-        yield World(place)
+        world = World(place)
+        yield world
+        world.child.stop()
     finally:
         shutil.rmtree(place)
 
