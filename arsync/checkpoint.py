@@ -29,6 +29,7 @@ from arsync.errors import (
     VanishedError,
     quoted,
 )
+from arsync.manifest import lock
 from arsync.manifest.contents import name_key
 from arsync.manifest.format import destination_of
 from arsync.manifest.identity import Identity, identify
@@ -87,7 +88,8 @@ def open_manifest(
         _refuse_state_directory(policy, dst)
         if not policy.manifest:
             return None, ""
-        found = find(state_directory(policy.state_dir), dst.path)
+        state = state_directory(policy.state_dir)
+        found = find(state, dst.path, make=not options.write.dry_run)
         if found.is_new and not any(map(os.path.isdir, sources)):
             return None, ""
         manifest = RunManifest(options, dst, sources, found)
@@ -152,6 +154,7 @@ class RunManifest:
         self._seen_trees: list[int] = []
         with ExitStack() as stack:
             if not options.write.dry_run:
+                self._keep_others_out(dst, stack)
                 store = self._store = stack.enter_context(Store(self._found.store, dst.path))
                 settle_place(self._found)
                 self._was_clean = store.was_clean
@@ -170,6 +173,8 @@ class RunManifest:
         A run that walked the same by the same options has seen all of it; since then none may have
         ended but well, and none of another source may have been where this one is.
         """
+        if self._found.above or self._found.inside:
+            return "another manifest is of a part of it, or of more"
         others: list[Any] = []
         if not self._was_clean:
             return "the last run did not end by itself"
@@ -186,6 +191,13 @@ class RunManifest:
             if line.get("unclean"):
                 return "a run before the last one did not end by itself"
         return "no run of these operands and options has looked at it yet"
+
+    def _keep_others_out(self, dst: Root, stack: ExitStack) -> None:
+        """Lock, beside the store, those of trees that have this one in them or are in it."""
+        for store in self._found.inside:
+            lock.refuse_held(store / "lock", dst.path)
+        for store in self._found.above:
+            stack.callback(os.close, lock.share(store / "lock", dst.path))
 
     def _walks_as(self, line: Any) -> bool:
         own = (self._sources, self._below, f"{self._equality:016x}")

@@ -55,7 +55,7 @@ def locate(state: Path, dst: bytes) -> Located:
         raise SelectionError(describe("find", dst, error.errno or 0)) from error
     if not is_directory:
         raise SelectionError(f"{quoted(dst)} is no directory (name DST, then PATH below it)")
-    found = find(state, dst)
+    found = find(state, dst, make=False)
     if found.is_new:
         raise SelectionError(_no_store(state, dst))
     root = os.fsencode(found.destination.path)

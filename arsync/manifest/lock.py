@@ -16,7 +16,7 @@ from typing import Final
 
 from arsync.errors import FileError, LockHeldError, describe, quoted
 
-__all__ = ["Holder", "LockState", "hold", "look", "release"]
+__all__ = ["Holder", "LockState", "hold", "look", "refuse_held", "release", "share"]
 
 # `look` shares a lock for some microseconds: that must not end a run that begins just then.
 _TRIES: Final = 10
@@ -68,9 +68,9 @@ def hold(path: Path, subject: bytes) -> tuple[int, bool]:
     try:
         _take(lock_fd)
     except BlockingIOError as error:
-        holder = _holder(lock_fd) or "another run holds it"
+        refused = _refused(subject, _holder(lock_fd))
         os.close(lock_fd)
-        raise LockHeldError(f"cannot lock {quoted(subject)}: {holder}") from error
+        raise refused from error
     try:
         was_released = os.fstat(lock_fd).st_size == 0
         text = f"{os.getpid()} {int(time.time())} {socket.gethostname()}\n"
@@ -81,6 +81,44 @@ def hold(path: Path, subject: bytes) -> tuple[int, bool]:
         os.close(lock_fd)
         raise FileError(describe("write", path, error.errno or 0)) from error
     return lock_fd, was_released
+
+
+def share(path: Path, subject: bytes) -> int:
+    """Keep others from holding a lock for as long as the descriptor is open.
+
+    Args:
+        path: the lock file of a tree that the destination is a part of.
+        subject: the destination, for the message.
+    Raises: LockHeldError that names who holds it; FileError.
+    """
+    try:
+        lock_fd = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        raise FileError(describe("open", path, error.errno or 0)) from error
+    try:
+        fcntl.flock(lock_fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        refused = _refused(subject, _holder(lock_fd))
+        os.close(lock_fd)
+        raise refused from error
+    return lock_fd
+
+
+def refuse_held(path: Path, subject: bytes) -> None:
+    """Raise where a lock is held.
+
+    Args:
+        path: the lock file of a tree that is a part of the destination.
+        subject: the destination, for the message.
+    Raises: LockHeldError that names who holds it; FileError.
+    """
+    state = look(path)
+    if state.is_held:
+        raise _refused(subject, state.holder)
+
+
+def _refused(subject: bytes, holder: Holder | None) -> LockHeldError:
+    return LockHeldError(f"cannot lock {quoted(subject)}: {holder or 'another run holds it'}")
 
 
 def release(lock_fd: int, *, clean: bool) -> None:

@@ -10,7 +10,7 @@ import errno
 import json
 import os
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -70,6 +70,8 @@ class Found:
         destination: the recorded tree as it is seen now.
         below: path of the directory asked for below that tree, b"" for itself.
         clones: stores of trees that look the same on another medium, of which it may be a copy.
+        above: stores of trees that this one's tree is a part of.
+        inside: stores of trees that were last seen in the directory asked for.
     """
 
     store: Path
@@ -77,6 +79,8 @@ class Found:
     below: bytes
     is_new: bool
     clones: tuple[Path, ...] = ()
+    above: tuple[Path, ...] = ()
+    inside: tuple[Path, ...] = ()
 
 
 def state_directory(option: str | None = None) -> Path:
@@ -117,18 +121,21 @@ def stores(state: Path) -> list[tuple[Path, Identity]]:
     return [(path, identity_in(path)) for path in found]
 
 
-def find(state: Path, dst: bytes) -> Found:
-    """Find the store that holds a destination, or is above it; the outermost where there are more.
+def find(state: Path, dst: bytes, *, make: bool = True) -> Found:
+    """Find the store of a destination, else the nearest one of a tree that it is a part of.
 
     Args:
-        state: where stores are kept, made (0700) where it is missing.
+        state: where stores are kept.
         dst: a directory.
+        make: the state directory (0700) where it is missing.
     Raises: ManifestError where two stores match, which it names; NotSupportedError for a state
         directory on a network filesystem; FileError.
     """
-    _prepare(state)
+    if make or state.exists():
+        _prepare(state)
     known = stores(state)
     found: Found | None = None
+    above: list[Path] = []
     for identity, below in identify_above(dst):
         same = [path for path, one in known if one.is_same(identity)]
         if len(same) > 1:
@@ -136,13 +143,17 @@ def find(state: Path, dst: bytes) -> Found:
             raise ManifestError(
                 f"cannot choose a manifest: {names} both belong to {quoted(dst)} (remove one)"
             )
-        if same:
+        if same and found:
+            above += same
+        elif same:
             found = Found(same[0], identity, below, is_new=False)
-    if found is not None:
-        return found
-    identity = identify(dst)
-    clones = tuple(path for path, one in known if one.looks_like(identity))
-    return Found(state / secrets.token_hex(8), identity, b"", is_new=True, clones=clones)
+    if found is None:
+        identity = identify(dst)
+        clones = tuple(path for path, one in known if one.looks_like(identity))
+        found = Found(state / secrets.token_hex(8), identity, b"", is_new=True, clones=clones)
+    top = os.path.join(os.path.realpath(dst), b"")
+    inside = [path for path, one in known if os.fsencode(one.path).startswith(top)]
+    return replace(found, above=tuple(above), inside=tuple(inside))
 
 
 def settle(found: Found) -> None:

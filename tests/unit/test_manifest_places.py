@@ -99,8 +99,8 @@ def test_two_subvolumes_are_two_trees(tmp_path: Path) -> None:
         assert find(tmp_path, bytes(mount.path / "a")).is_new
 
 
-def test_a_directory_below_finds_the_outermost_store(tmp_path: Path) -> None:
-    """A run into a part of a recorded destination uses that store, wherever it is seen."""
+def test_a_directory_below_finds_the_nearest_store(tmp_path: Path) -> None:
+    """A run into a part of a recorded destination uses that store; its own, where it has one."""
     deep = tmp_path / "dst" / "a" / "b"
     deep.mkdir(parents=True)
     state = tmp_path / "state"
@@ -108,8 +108,20 @@ def test_a_directory_below_finds_the_outermost_store(tmp_path: Path) -> None:
     assert find(state, bytes(deep)).store == inner.store
     outer = known(state, tmp_path / "dst")
     found = find(state, bytes(deep))
-    assert (found.store, found.below) == (outer.store, b"a/b")
-    assert find(state, bytes(tmp_path)).is_new
+    assert (found.store, found.below, found.above) == (inner.store, b"", (outer.store,))
+    found = find(state, bytes(deep.parent))
+    assert (found.store, found.below, found.inside) == (outer.store, b"a", (inner.store,))
+    found = find(state, bytes(tmp_path / "dst"))
+    assert (found.store, found.below, found.inside) == (outer.store, b"", (inner.store,))
+    found = find(state, bytes(tmp_path))
+    assert found.is_new
+    assert set(found.inside) == {inner.store, outer.store}
+
+
+def test_only_who_writes_makes_the_state_directory(tmp_path: Path) -> None:
+    """Who looks for a store leaves no trace."""
+    assert find(tmp_path / "state", bytes(tmp_path), make=False).is_new
+    assert not (tmp_path / "state").exists()
 
 
 def test_a_bind_mount_does_not_hide_what_is_above(tmp_path: Path) -> None:

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from arsync import sync
+from arsync.errors import LockHeldError
 from arsync.inventory.rebuild import rebuild
 from arsync.inventory.stores import locate
 from arsync.manifest.format import RowState
 from arsync.manifest.places import find
 from arsync.manifest.reader import Reader
+from arsync.manifest.store import Store
 from arsync.model import Op
 from arsync.options import ManifestPolicy, SyncOptions
-from arsync.uring.faults import counted, passes
+from arsync.uring.faults import counted, passes, paused_at
 from tests.kit import Dir, File, Pattern, Tree, make
 from tests.kit.manifests import recorded, recorded_chunks
 from tests.kit.syncing import CHUNK, hash_of, options_of
@@ -224,3 +227,73 @@ def test_a_rebuild_keeps_what_every_source_knew(place: Path) -> None:
         assert one_by_one(place, checksum=True) == 0
         assert not passes(Op.READ)
     assert_whole(place)
+
+
+# ------------------------------------------------------------- trees within trees
+
+
+def nested(place: Path) -> tuple[Path, Path]:
+    """Give a directory of the destination a store of its own, then the destination one."""
+    inner = place / "dst/both"
+    inner.parent.mkdir()
+    sync(f"{place}/a/both/", inner, options(place))
+    copy(place, "a")
+    stores = [find(place / "state", bytes(one)).store for one in (inner, place / "dst")]
+    return stores[0], stores[1]
+
+
+def test_a_tree_within_a_tree_has_its_own_store(place: Path) -> None:
+    """Each run records in the store of its destination, and reads what it recorded there."""
+    inner, outer = nested(place)
+    assert inner != outer
+    with counted():
+        report = sync(f"{place}/a/both/", place / "dst/both", options(place, checksum=True))
+        assert (report.exit_code, passes(Op.READ)) == (0, 0)
+    with Reader(inner) as reader:
+        assert len(reader.runs()) == 2
+    with Reader(outer) as reader:
+        assert len(reader.runs()) == 1
+
+
+def test_runs_at_two_depths_do_not_meet(place: Path) -> None:
+    """Whoever comes second is told who is at it, also where each has a store."""
+    inner, outer = nested(place)
+    pid = f"process {os.getpid()} "
+    with Store(outer, b""), pytest.raises(LockHeldError, match=pid):
+        sync(f"{place}/a/both/", place / "dst/both", options(place))
+    with Store(inner, b""), pytest.raises(LockHeldError, match=pid):
+        copy(place, "a")
+    with (
+        paused_at(Op.RENAME) as pause,
+        ThreadPoolExecutor() as threads,
+    ):
+        (place / "a/both/new").write_bytes(b"new")
+        running = threads.submit(sync, f"{place}/a/both/", place / "dst/both", options(place))
+        pause.wait()
+        os.rename(inner / "destination.json", inner / "away")  # it was seen elsewhere
+        with pytest.raises(LockHeldError):
+            copy(place, "a")
+        os.rename(inner / "away", inner / "destination.json")
+        pause.resume()
+        assert running.result().exit_code == 0
+    copy(place, "a")
+
+
+def test_a_tree_within_a_tree_ends_trust(place: Path) -> None:
+    """What the runs into the inner one do stands in its own history."""
+    nested(place)
+    (place / "a/both/a").write_bytes(b"A")
+    sync(f"{place}/a/both/", place / "dst/both", options(place))
+    (place / "b/both/a").write_bytes(b"not a")
+    sync(f"{place}/b/both/", place / "dst/both", options(place))
+    copy(place, "a", trust_dst=True)
+    assert (place / "dst/both/a").read_bytes() == b"A"
+    sync(f"{place}/a/both/", place / "dst/both", options(place, trust_dst=True))
+    assert (place / "dst/both/a").read_bytes() == b"A"
+
+
+def test_a_dry_run_makes_no_state_directory(place: Path) -> None:
+    """-n and plan leave nothing behind where no run has been."""
+    (place / "dst").mkdir()
+    assert sync(f"{place}/a/", place / "dst", options(place, dry_run=True)).exit_code == 0
+    assert not (place / "state").exists()
