@@ -36,7 +36,7 @@ from arsync.errors import (
 )
 
 if TYPE_CHECKING:
-    from arsync.inventory.gone import Candidate
+    from arsync.inventory.gone import Candidate, Leftover
     from arsync.inventory.stores import Located
     from arsync.manifest.reader import Reader
 
@@ -239,8 +239,9 @@ GC_HELP = """Remove manifests whose destinations are gone.
 
 Gone is a destination whose filesystem is mounted and does not have it where it was. One whose
 filesystem is not mounted may be a disk in a drawer: its manifest is named and kept, unless
---unmounted is given. Nothing is removed without --yes, or a yes at the terminal, and never what a
-run is at.
+--unmounted is given. So are manifests so damaged that nobody can tell whose they are, and what a
+rebuild has put aside, unless --damaged is given. Nothing is removed without --yes, or a yes at the
+terminal, and never what a run is at.
 """
 
 
@@ -248,15 +249,21 @@ run is at.
 @state_option
 @click.option("--yes", is_flag=True, help="Remove without asking.")
 @click.option("--unmounted", is_flag=True, help="Also of filesystems that are not mounted now.")
-def gc_command(state: Path, yes: bool, unmounted: bool) -> int:
+@click.option("--damaged", is_flag=True, help="Also damaged ones, and what a rebuild put aside.")
+def gc_command(state: Path, yes: bool, unmounted: bool, damaged: bool) -> int:
     """Remove manifests whose destinations are gone."""
-    from arsync.inventory.gone import Fate, candidates
+    from arsync.inventory.gone import Fate, candidates, leftovers
 
     found = candidates(state)
-    doomed = [one for one in found if not one.holder and (unmounted or one.fate is Fate.DELETED)]
+    rest = leftovers(state)
+    gone = [one for one in found if not one.holder and (unmounted or one.fate is Fate.DELETED)]
+    doomed = [one.located.store for one in gone]
+    doomed += [one.store for one in rest if damaged and not one.holder]
     for one in found:
-        show(_candidate_text(one, is_kept=one not in doomed))
-    if not found:
+        show(_candidate_text(one, is_kept=one not in gone))
+    for other in rest:
+        show(_leftover_text(other, is_kept=other.store not in doomed))
+    if not (found or rest):
         show(f"no manifest in {quoted(state)} has lost its destination\n")
     if not doomed or not (yes or _agreed(len(doomed))):
         return 0
@@ -272,6 +279,13 @@ def _candidate_text(one: Candidate, *, is_kept: bool) -> str:
     return f"{quoted(one.located.identity.path)}\n{where}\n  {kept}{fate}\n"
 
 
+def _leftover_text(one: Leftover, *, is_kept: bool) -> str:
+    from arsync.figures import size
+
+    kept = f"kept: {one.holder or one.trouble}" if is_kept else one.trouble
+    return f"{quoted(one.store)}, {size(one.bytes)}\n  {kept}\n"
+
+
 def _agreed(count: int) -> bool:
     """Ask whoever sits at the terminal; nobody there is no."""
     from arsync.figures import counted
@@ -284,15 +298,15 @@ def _agreed(count: int) -> bool:
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
-def _removed(one: Candidate) -> int:
+def _removed(store: Path) -> int:
     from arsync.inventory.gone import remove
 
     try:
-        remove(one)
+        remove(store)
     except ArsyncError as error:
         say(str(error))
         return error.exit_code
-    show(f"removed {quoted(one.located.store)}\n")
+    show(f"removed {quoted(store)}\n")
     return 0
 
 

@@ -42,21 +42,28 @@ nor waited for.
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def command(dst: str | None, state: Path, run_count: int, as_json: bool) -> int:
     """Say how the manifests are."""
+    from arsync.errors import escaped, quoted
     from arsync.events import named
     from arsync.inventory.report import status_object, status_text
     from arsync.inventory.stores import known_stores, locate
     from arsync.inventory.summary import describe_store
+    from arsync.manifest.places import damaged_stores
 
     located = known_stores(state) if dst is None else [locate(state, encoded(dst))]
     found = [describe_store(one, run_count) for one in located]
+    damaged = damaged_stores(state) if dst is None else []
     if as_json:
         stores = [status_object(one) for one in found]
-        document = {**named("state_dir", os.fsencode(state)), "stores": stores}
+        unknown = [
+            {**named("store", os.fsencode(path)), "trouble": str(error)} for path, error in damaged
+        ]
+        document = {**named("state_dir", os.fsencode(state)), "stores": stores, "damaged": unknown}
         show(json.dumps(document, indent=2) + "\n")
-    elif found:
-        show("\n".join(status_text(one, time.time(), terminal_width()) for one in found))
+    elif found or damaged:
+        texts = [status_text(one, time.time(), terminal_width()) for one in found]
+        texts += [f"{quoted(path)}\n  damaged: {escaped(str(error))}\n" for path, error in damaged]
+        show("\n".join(texts))
     else:
-        from arsync.errors import quoted
-
         show(f"no manifests in {quoted(state)}\n")
-    return max((one.exit_code for one in found), default=0)
+    codes = [one.exit_code for one in found]
+    return max([*codes, *(error.exit_code for _, error in damaged)], default=0)

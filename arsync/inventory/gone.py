@@ -18,9 +18,10 @@ from arsync.errors import ArsyncError, FileError, describe, quoted
 from arsync.inventory.stores import Located, known_stores
 from arsync.manifest import lock
 from arsync.manifest.identity import Identity, identify
+from arsync.manifest.places import damaged_stores, entries
 from arsync.mounts import Mount, read_mounts
 
-__all__ = ["Candidate", "Fate", "candidates", "remove"]
+__all__ = ["Candidate", "Fate", "Leftover", "candidates", "leftovers", "remove"]
 
 _FILES: Final = ("data.mdb", "lock.mdb", "destination.new", "lock")
 _IDENTITY_FILE: Final = "destination.json"
@@ -54,7 +55,7 @@ class Candidate:
 def candidates(state: Path) -> list[Candidate]:
     """Return the stores whose destinations are not to be found.
 
-    Raises: ManifestCorruptError; FileError.
+    Raises: FileError.
     """
     found = []
     mounts = list(read_mounts())
@@ -67,13 +68,35 @@ def candidates(state: Path) -> list[Candidate]:
     return found
 
 
-def remove(candidate: Candidate) -> None:
+@dataclass(frozen=True)
+class Leftover:
+    """Hold a store that belongs to no destination any more, or nobody can tell to which."""
+
+    store: Path
+    trouble: str
+    bytes: int
+    holder: str
+
+
+def leftovers(state: Path) -> list[Leftover]:
+    """Return the stores that are damaged, and those that a rebuild has put aside.
+
+    Raises: FileError.
+    """
+    found = [(path, str(error)) for path, error in damaged_stores(state)]
+    for path in entries(state):
+        is_aside = ".damaged-" in path.name and not os.path.lexists(path / _IDENTITY_FILE)
+        if is_aside and path.is_dir():
+            found.append((path, "a rebuild has put it aside"))
+    return [Leftover(path, text, _bytes(path), _holder(path)) for path, text in found]
+
+
+def remove(store: Path) -> None:
     """Remove a store that no run holds; what is not a store's file keeps its directory.
 
     Raises: LockHeldError; FileError.
     """
-    store = candidate.located.store
-    lock_fd, _ = lock.hold(store / "lock", os.fsencode(candidate.located.identity.path))
+    lock_fd, _ = lock.hold(store / "lock", os.fsencode(store))
     try:
         # First what it is found by: what is left of it then belongs to nobody.
         for name in (_IDENTITY_FILE, *_FILES):

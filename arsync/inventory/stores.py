@@ -11,7 +11,7 @@ from pathlib import Path
 
 from arsync.errors import ArsyncError, SelectionError, describe, quoted
 from arsync.manifest.identity import Identity, identify
-from arsync.manifest.places import find, identity_in, stores
+from arsync.manifest.places import damaged_stores, find, identity_in, stores
 
 __all__ = ["Located", "known_stores", "locate", "root_of"]
 
@@ -74,7 +74,7 @@ def root_of(identity: Identity) -> bytes | None:
 def known_stores(state: Path) -> list[Located]:
     """Return all stores below a state directory, in the order of their destinations' paths.
 
-    Raises: ManifestCorruptError; FileError.
+    Raises: FileError.
     """
     found = [Located(store, one, root_of(one)) for store, one in stores(state)]
     return sorted(found, key=lambda one: one.identity.path)
@@ -87,6 +87,8 @@ def _last_seen(state: Path, dst: bytes) -> Located:
         names = " and ".join(quoted(one.store) for one in fits)
         raise SelectionError(f"{quoted(dst)} was the place of {names} (name the one that is meant)")
     if not fits:
+        for _, damage in damaged_stores(state):  # it might be the one
+            raise damage
         raise SelectionError(_no_store(state, dst))
     return fits[0]
 

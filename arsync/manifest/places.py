@@ -16,18 +16,20 @@ from typing import Final
 
 from arsync.errors import (
     FileError,
+    ManifestCorruptError,
     ManifestError,
     NotSupportedError,
     describe,
     quoted,
 )
-from arsync.manifest.format import damage
 from arsync.manifest.identity import Identity, identify, identify_above
 from arsync.uring.origin import probe_origin
 
 __all__ = [
     "STATE_VARIABLE",
     "Found",
+    "damaged_stores",
+    "entries",
     "find",
     "identity_in",
     "put_in_place",
@@ -107,18 +109,45 @@ def state_directory(option: str | None = None) -> Path:
 def stores(state: Path) -> list[tuple[Path, Identity]]:
     """Return each store below a state directory, with the destination that it belongs to.
 
-    Stores of other users, which cannot be looked into, are left out.
+    Stores of other users, which cannot be looked into, are left out, and damaged ones.
 
-    Raises: ManifestCorruptError; FileError.
+    Raises: FileError.
+    """
+    return _survey(state)[0]
+
+
+def damaged_stores(state: Path) -> list[tuple[Path, ManifestCorruptError]]:
+    """Return the stores of which nobody can tell whose they are, and what is wrong with each.
+
+    Raises: FileError.
+    """
+    return _survey(state)[1]
+
+
+def _survey(
+    state: Path,
+) -> tuple[list[tuple[Path, Identity]], list[tuple[Path, ManifestCorruptError]]]:
+    known, damaged = [], []
+    for path in entries(state):
+        if os.path.lexists(path / _IDENTITY_FILE):
+            try:
+                known.append((path, identity_in(path)))
+            except ManifestCorruptError as error:
+                damaged.append((path, error))
+    return known, damaged
+
+
+def entries(state: Path) -> list[Path]:
+    """Return everything that is in a state directory; nothing where there is none.
+
+    Raises: FileError.
     """
     try:
-        paths = [state / name for name in sorted(os.listdir(state))]
+        return [state / name for name in sorted(os.listdir(state))]
     except FileNotFoundError:
         return []
     except OSError as error:
         raise FileError(describe("read", state, error.errno or 0)) from error
-    found = [path for path in paths if os.path.lexists(path / _IDENTITY_FILE)]
-    return [(path, identity_in(path)) for path in found]
 
 
 def find(state: Path, dst: bytes, *, make: bool = True) -> Found:
@@ -129,11 +158,12 @@ def find(state: Path, dst: bytes, *, make: bool = True) -> Found:
         dst: a directory.
         make: the state directory (0700) where it is missing.
     Raises: ManifestError where two stores match, which it names; NotSupportedError for a state
-        directory on a network filesystem; FileError.
+        directory on a network filesystem; ManifestCorruptError where nobody can tell whose a
+        store is, and none of the others is this destination's; FileError.
     """
     if make or state.exists():
         _prepare(state)
-    known = stores(state)
+    known, damaged = _survey(state)
     found: Found | None = None
     above: list[Path] = []
     for identity, below in identify_above(dst):
@@ -148,6 +178,8 @@ def find(state: Path, dst: bytes, *, make: bool = True) -> Found:
         elif same:
             found = Found(same[0], identity, below, is_new=False)
     if found is None:
+        if damaged:  # it might be the one
+            raise damaged[0][1]
         identity = identify(dst)
         clones = tuple(path for path, one in known if one.looks_like(identity))
         found = Found(state / secrets.token_hex(8), identity, b"", is_new=True, clones=clones)
@@ -222,13 +254,22 @@ def identity_in(store: Path) -> Identity:
     try:
         text = path.read_text(encoding="utf-8", errors="strict")
     except UnicodeDecodeError as error:
-        raise damage(f"{quoted(path)} is no text") from error
+        raise _not_told(path, "is no text") from error
     except OSError as error:
         raise FileError(describe("read", path, error.errno or 0)) from error
     try:
         return Identity.from_json(json.loads(text))
     except json.JSONDecodeError as error:
-        raise damage(f"{quoted(path)} is not JSON") from error
+        raise _not_told(path, "is not JSON") from error
+    except ManifestCorruptError as error:
+        raise _not_told(path, "names no destination") from error
+
+
+def _not_told(path: Path, what: str) -> ManifestCorruptError:
+    return ManifestCorruptError(
+        f"cannot read the manifest: {quoted(path)} {what} ('arsync manifest gc --damaged' removes "
+        "what nobody can tell the destination of)"
+    )
 
 
 def _sync_directory(path: Path) -> None:

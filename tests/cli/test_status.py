@@ -92,7 +92,8 @@ def run_of(store: Path) -> Iterator[subprocess.Popen[str]]:
 def test_status_of_nothing(state: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Without any manifest that is what is said, and none is made."""
     assert told(capsys, "status") == f"no manifests in '{state}'\n"
-    assert json.loads(told(capsys, "status", "--json")) == {"state_dir": str(state), "stores": []}
+    nothing = {"state_dir": str(state), "stores": [], "damaged": []}
+    assert json.loads(told(capsys, "status", "--json")) == nothing
     assert not state.exists()
 
 
@@ -217,6 +218,36 @@ def test_gc_removes_what_was_deleted_when_told_to(
     assert list(state.iterdir()) == [kept]
 
 
+def test_a_store_that_names_no_destination_concerns_only_who_has_no_other(
+    tmp_path: Path, state: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Others are listed, shown and synced as ever; gc removes it when told to."""
+    damaged = recorded(tmp_path / "a", state)
+    kept = recorded(tmp_path / "b", state)
+    (damaged / "destination.json").write_text("{")
+    out = told(capsys, "status", code=42)
+    assert out.count("1 of 1 file") == 1
+    assert f"'{damaged}'\n  damaged: cannot read the manifest: " in out
+    found = json.loads(told(capsys, "status", "--json", code=42))
+    assert [one["store"] for one in found["damaged"]] == [str(damaged)]
+    assert told(capsys, "status", tmp_path / "b").count("1 of 1 file") == 1
+    assert run(["-a", f"{tmp_path}/a/", f"{tmp_path}/b"]) == 0
+    assert run(["-a", f"{tmp_path}/b/", f"{tmp_path}/a"]) == 42
+    assert run(["status", f"{tmp_path}/a"]) == 42
+    assert run(["status", f"{tmp_path}/never"]) == 42
+    aside = state / "0.damaged-2026-01-01T000000"
+    shutil.copytree(kept, aside)
+    (aside / "destination.json").unlink()
+    capsys.readouterr()
+    listed = told(capsys, "manifest", "gc", "--yes")
+    assert f"'{damaged}', " in listed
+    assert "  kept: a rebuild has put it aside\n" in listed
+    assert set(state.iterdir()) == {aside, damaged, kept}
+    assert "removed" in told(capsys, "manifest", "gc", "--yes", "--damaged")
+    assert list(state.iterdir()) == [kept]
+    assert run(["-a", f"{tmp_path}/b/", f"{tmp_path}/a"]) == 0
+
+
 def test_another_directory_in_its_place_is_not_it(tmp_path: Path, state: Path) -> None:
     """What was removed and made anew is another destination."""
     recorded(tmp_path / "dst", state)
@@ -265,7 +296,7 @@ def test_gc_keeps_what_a_run_holds(
         out = told(capsys, "manifest", "gc", "--yes")
         assert f"  kept: process {other.pid} on " in out
         with pytest.raises(Exception, match=f"process {other.pid}") as caught:
-            remove(found)
+            remove(found.located.store)
         assert caught.value.exit_code == 41  # type: ignore[attr-defined]
     assert (store / "data.mdb").exists()
 
