@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, fields
 from typing import Final, NamedTuple
 
 __all__ = [
+    "COPY_PHASE",
     "Change",
     "ChangeFlag",
     "Counts",
@@ -455,6 +456,9 @@ def sum_tallies(tallies: Iterable[object]) -> Counts:
     )
 
 
+COPY_PHASE: Final = "walk and copy"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Progress:
     """Hold one moment of a run.
@@ -464,14 +468,14 @@ class Progress:
         settled: how many of the entries found need nothing more but attributes of directories.
         elapsed_s: since the run began.
         exact: the walk is complete, so what is planned is all there will be.
-        phase: what the run is at, one word or two; empty while it walks and copies.
+        phase: what the run is at, a few words; COPY_PHASE for most of it.
     """
 
     counts: Counts = field(default_factory=Counts)
     settled: int = 0
     elapsed_s: float = 0.0
     exact: bool = False
-    phase: str = ""
+    phase: str = COPY_PHASE
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,6 +11,7 @@ import enum
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from arsync.model import COPY_PHASE
 from arsync.uring.batch import Batch
 
 __all__ = ["Phase", "Plan", "Unit"]
@@ -24,7 +25,7 @@ class Phase(enum.Enum):
     be written into any directory, REMOVE when every source is done and on the disk.
     """
 
-    COPY = ""
+    COPY = COPY_PHASE
     LINK = "hard links"
     DELETE = "deletions"
     FINISH = "directory times"

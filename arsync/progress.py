@@ -17,7 +17,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, TextIO
 
 from arsync.figures import clock, counted, grouped, rate, size
-from arsync.model import Counts, Progress
+from arsync.model import COPY_PHASE, Counts, Progress
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -152,7 +152,7 @@ class Meter:
         eta_s = self.eta_s()
         if eta_s is not None:
             cells.append(f"{clock(math.ceil(eta_s))} left")
-        if self._progress.phase:
+        if self._progress.phase != COPY_PHASE:
             cells.append(self._progress.phase)
         return cells
 

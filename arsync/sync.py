@@ -277,7 +277,7 @@ class _Run:
             )
             if checkpoint:
                 walk.remember(checkpoint)
-            with self._account.timed("walk and copy"):
+            with self._account.timed(Phase.COPY.value):
                 self._walk(walk)
                 self._account.exact = sources.are_all
                 self._drain()
@@ -310,7 +310,7 @@ class _Run:
 
         scanner = self._open_scanner(sources, dst, extras=False)
         scanner.map_acls(rules)
-        with self._account.timed("walk and copy"):
+        with self._account.timed(Phase.COPY.value):
             self._walk(Walk(scanner, rules, starts, take_in, self._engine.scan_threads))
             self._drain()
 

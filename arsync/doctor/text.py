@@ -13,6 +13,7 @@ from arsync.doctor.examine import Doctor, Place
 from arsync.doctor.system import System
 from arsync.errors import escaped
 from arsync.labelled import Line, group
+from arsync.model import Method
 from arsync.uring.methods import BIG_BYTES, Choice, method_name
 from arsync.uring.probe import OPERATIONS, Filesystem, Ring, operation_name, why_refused
 from arsync.uring.trials import Abilities, Answer, Trial, Way
@@ -253,7 +254,15 @@ def _copying(choice: Choice) -> list[Line]:
         Line("reflinks", f"{'tried first' if choice.reflink else 'no'}: {choice.reflink_why}"),
         Line(f"below {big}", f"{method_name(choice.small.method)}: {choice.small.why}"),
         Line("above", f"{method_name(choice.big.method)}: {choice.big.why}"),
+        *_with_holes(choice.big.method),
     ]
+
+
+def _with_holes(big: Method) -> list[Line]:
+    """Tell what a file with holes gets where others of its size go past the page cache."""
+    if big is not Method.DIRECT:
+        return []
+    return [Line("with holes", "read_write: each stretch of data goes to its place")]
 
 
 # -------------------------------------------------------------------------------------- words

@@ -221,8 +221,9 @@ def test_files_that_all_lanes_share_are_in_flight(where: Path) -> None:
     (where / "src/big").write_bytes(bytes(64 << 20))
     code, out, _ = finish(start(where, "--json", "--bwlimit=96M", "src/big", "dst"))
     events = [json.loads(line) for line in out.splitlines()]
-    numbers = [event["counts"]["in_flight"] for event in events if event["event"] == "progress"]
-    assert (code, max(numbers)) == (0, 1)
+    told = [event for event in events if event["event"] == "progress"]
+    assert (code, max(event["counts"]["in_flight"] for event in told)) == (0, 1)
+    assert told[0]["phase"] == "walk and copy"
 
 
 def watched(where: Path, columns: int, term: str = "xterm") -> str:

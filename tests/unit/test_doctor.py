@@ -128,12 +128,14 @@ def test_two_paths_give_a_choice(filesystems: Filesystems) -> None:
         filesystems.mount("xfs").directory() as two,
         filesystems.mount("ext4").directory() as other,
     ):
-        same, apart = examine([one, two]), examine([other, two])
+        same, apart, back = examine([one, two]), examine([other, two]), examine([two, other])
     assert same.choice is not None
     assert same.choice.reflink
     assert apart.choice is not None
     assert not apart.choice.reflink
     assert "two filesystems cannot share blocks" in words(render(apart, 80))
+    need_uring()
+    assert "with holes read_write" in words(render(back, 80))
 
 
 def test_subvolumes_of_btrfs_are_one_filesystem(filesystems: Filesystems) -> None:

@@ -20,7 +20,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arsync.model import Counts, Progress
+from arsync.model import COPY_PHASE, Counts, Progress
 from arsync.progress import LiveView, Meter
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -38,7 +38,9 @@ class Clock:
         return self.now_s
 
 
-def moment(elapsed_s: float, *, exact: bool = False, phase: str = "", **counts: int) -> Progress:
+def moment(
+    elapsed_s: float, *, exact: bool = False, phase: str = COPY_PHASE, **counts: int
+) -> Progress:
     """Return a moment of a run."""
     return Progress(counts=Counts(**counts), elapsed_s=elapsed_s, exact=exact, phase=phase)
 
@@ -172,6 +174,8 @@ def test_failures_and_phase_are_shown() -> None:
     meter.update(moment(1.0, failed=3, phase="hard links"))
     assert "3 failed" in shown(meter)
     assert shown(meter).endswith("hard links")
+    meter.update(moment(1.0))
+    assert "walk and copy" not in shown(meter)
 
 
 def test_terminals_without_unicode_get_ascii() -> None:
