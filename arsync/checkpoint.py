@@ -43,7 +43,6 @@ from arsync.options import EngineOptions, ManifestPolicy, SyncOptions
 from arsync.plan import Phase, Unit
 from arsync.recorder import Known, Recorder
 from arsync.renames import Renames
-from arsync.scan import Named, Whole
 from arsync.settings import clones_old_files
 from arsync.sources import Sources
 from arsync.uring import Batch
@@ -323,11 +322,16 @@ def _moving(options: SyncOptions, sources: Sources, *, clones: bool) -> Moving:
     paths = sources.transfer.paths or frozenset()
     update = options.update
     as_usual = not (update.update or update.existing or update.ignore_existing or update.size_only)
-    whole = all(isinstance(start, Whole | Named) for start in sources.transfer.starts)
+    # Limits are judged before the first of several sources is walked, moves or not.
+    is_limited = options.delete.max_delete is not None or options.delete.max_percent is not None
+    # What an earlier source does not have either has been deleted with it.
+    before = sources.transfers[: sources.index]
+    is_there = not any(sources.transfer.may_meet(other) for other in before)
+    when = options.delete.when
     return Moving(
-        deletes=options.delete.when == "after"
-        and len(sources.transfers) == 1
-        and whole
+        deletes=when == "after"
+        and is_there
+        and (len(sources.transfers) == 1 or not is_limited)
         and options.files_from is None
         and options.preserve.recursive
         and not options.write.backup,
@@ -336,7 +340,7 @@ def _moving(options: SyncOptions, sources: Sources, *, clones: bool) -> Moving:
         in_place=options.write.inplace,
         keeps_times=options.preserve.times and not options.preserve.omit_dir_times,
         directories=as_usual and not options.prune_empty_dirs,
-        clones=clones,
+        clones=clones and (when == "never" or (when == "after" and is_there)),
     )
 
 

@@ -215,6 +215,7 @@ class _Lib:
     AR_SCAN_NEW_ROOT: int
     AR_SCAN_OLD_MODES: int
     AR_SCAN_DELETE: int
+    AR_SCAN_RELATIVE: int
     AR_ROOT_CREATE: int
     AR_LATER_LINKS: int
     AR_LATER_DIRS: int

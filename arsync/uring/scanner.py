@@ -292,6 +292,7 @@ def scan_flags(
         lib.AR_SCAN_NEW_ROOT: new_root,
         lib.AR_SCAN_OLD_MODES: not preserve.perms,
         lib.AR_SCAN_DELETE: extras,
+        lib.AR_SCAN_RELATIVE: options.relative,
     }
     return sum(bit for bit, is_wanted in wanted.items() if is_wanted)
 

@@ -438,6 +438,7 @@ struct ar_rules {		/* what decides equality, and what is set */
 #define AR_SCAN_OLD_MODES 16384		/* entries of the destination keep their modes */
 #define AR_SCAN_LET_IN 32768		/* destination directories that shut their owner out */
 #define AR_SCAN_DELETE 65536		/* find what only the destination has */
+#define AR_SCAN_RELATIVE 131072		/* -R: links on the way to a source are followed */
 
 #define AR_FILTER_INCLUDE 1
 #define AR_FILTER_NEGATE 2

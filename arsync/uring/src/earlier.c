@@ -278,3 +278,21 @@ int ar_other_has(struct scan_call *call, const struct ar_dir *dir, const char *n
 	}
 	return 0;
 }
+
+static bool may_have(const struct ar_earlier *one, const char *path, size_t len)
+{
+	if (find_path(one, path, len) == NOT_GIVEN)
+		return false;
+	int err = ar_open_beneath(one->root, path, len, O_PATH | O_NOFOLLOW);
+	if (err >= 0)
+		close(err);
+	return err != -ENOENT && err != -ENOTDIR;
+}
+
+bool ar_other_may_have(const ar_scan *scan, const char *path, size_t len)
+{
+	for (uint32_t i = 0; i < scan->earlier_count; i++)
+		if (may_have(&scan->earlier[i], path, len))
+			return true;
+	return false;
+}

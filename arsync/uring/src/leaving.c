@@ -7,7 +7,8 @@
 
 static bool is_absent(const ar_scan *scan, int err)
 {
-	const uint32_t follows = AR_SCAN_COPY_LINKS | AR_SCAN_COPY_DIRLINKS | AR_SCAN_COPY_UNSAFE;
+	const uint32_t follows = AR_SCAN_COPY_LINKS | AR_SCAN_COPY_DIRLINKS | AR_SCAN_COPY_UNSAFE |
+				 AR_SCAN_RELATIVE;
 
 	return err == -ENOENT || err == -ENOTDIR || (err == -ELOOP && !(scan->flags & follows));
 }
@@ -68,7 +69,8 @@ bool ar_would_go(const ar_scan *scan, const char *path, size_t len, const struct
 	const char *start = how->starts, *const end = start + how->starts_len;
 	bool is_of_run = !how->starts_len;
 
-	if (!(how->flags & AR_MOVING_DELETES) || is_spared(scan, path, len))
+	if (!(how->flags & AR_MOVING_DELETES) || is_spared(scan, path, len) ||
+	    ar_other_may_have(scan, path, len))
 		return false;
 	for (; start < end && !is_of_run; start += strlen(start) + 1)
 		is_of_run = is_below(path, len, start, strlen(start));

@@ -264,6 +264,8 @@ int ar_earlier_has(struct scan_call *call, const struct ar_dir *dir, const char 
 bool ar_earlier_covers(const struct scan_call *call, const struct ar_dir *dir);
 /* 1: another source, an earlier or a later one, gives an entry of this name; -ENOMEM */
 int ar_other_has(struct scan_call *call, const struct ar_dir *dir, const char *name, size_t len);
+/* whether another source may give what is at the path, whatever the rules say of it */
+bool ar_other_may_have(const ar_scan *scan, const char *path, size_t len);
 void ar_earlier_free(ar_scan *scan);
 
 /* ----------------------------------------------------------------- trust.c */
