@@ -271,16 +271,6 @@ class Contents:
         database = self._databases["chunks"]
         return self._read(lambda txn: [value_of(txn, database, name_key(key)) for key in keys])
 
-    def chunks_in(self, directory: int) -> list[tuple[bytes, bytes]]:
-        """Return the files of a directory of which chunk hashes are recorded, with them."""
-
-        def read(txn: lmdb.Transaction) -> list[tuple[bytes, bytes]]:
-            prefix = DIRECTORY_KEY.pack(directory)
-            found = starting_with(txn.cursor(self._databases["chunks"]), prefix)
-            return [(key[len(prefix) :], hashes) for key, hashes in found]
-
-        return self._read(read)
-
     def sizes(self) -> Sizes:
         """Return how much the store holds; reads every page's head."""
 

@@ -173,35 +173,6 @@ class Store(Contents):
             return
         check_version(stored)
 
-    # ------------------------------------------------------------------ directories
-
-    def make_directories(self, keys: Sequence[Key]) -> list[int]:
-        """Return the ids of directories and give one to each that has none, in one transaction."""
-
-        def write(txn: lmdb.Transaction) -> list[int]:
-            next_id = self._next(txn)
-            ids = []
-            for key in keys:
-                known = self._directory_id(txn, key)
-                if known is None:
-                    known = next_id
-                    next_id += 1
-                    self._put_directory(txn, name_key(key), known)
-                ids.append(known)
-            self._put_next(txn, next_id)
-            return ids
-
-        found = self.directory_ids(keys)
-        known = [one for one in found if one is not None]
-        return known if len(known) == len(keys) else self._write(write)
-
-    def _put_directory(self, txn: lmdb.Transaction, raw: bytes, directory: int) -> None:
-        txn.put(raw, seal("dirs", raw, ID.pack(directory)), db=self._databases["dirs"])
-
-    def _put_next(self, txn: lmdb.Transaction, directory: int) -> None:
-        value = seal("meta", b"next directory", ID.pack(directory))
-        txn.put(b"next directory", value, db=self._databases["meta"])
-
     # ------------------------------------------------------------------------ trees
 
     def tree_of(self, identity: dict[str, Any], *, same: Callable[[Any], bool]) -> int:
@@ -261,6 +232,13 @@ class Store(Contents):
                 txn.delete(name_key(key), db=self._databases["chunks"])
         for line in group.runs:
             self._add_run(txn, line)
+
+    def _put_directory(self, txn: lmdb.Transaction, raw: bytes, directory: int) -> None:
+        txn.put(raw, seal("dirs", raw, ID.pack(directory)), db=self._databases["dirs"])
+
+    def _put_next(self, txn: lmdb.Transaction, directory: int) -> None:
+        value = seal("meta", b"next directory", ID.pack(directory))
+        txn.put(b"next directory", value, db=self._databases["meta"])
 
     def _forget_chunks(
         self, txn: lmdb.Transaction, chunked: Sequence[tuple[int, frozenset[bytes]]]

@@ -11,7 +11,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from random import Random
 
@@ -22,19 +21,10 @@ from arsync.cli.run import run
 from arsync.manifest.format import Page, Place, RowState
 from arsync.manifest.store import Group, Store
 from tests.kit.filesystems import filesystem
-from tests.kit.recorded import VERIFIED, record
+from tests.kit.recorded import VERIFIED, record, run_of
 from tests.requirements import need_command, need_filesystem, need_root
 
 BIG = Random(4).randbytes(9 << 20)
-
-RUN = """
-import sys
-from pathlib import Path
-from arsync.manifest.store import Store
-with Store(Path(sys.argv[1]), b"/backup"):
-    print("open", flush=True)
-    sys.stdin.read()
-"""
 
 
 def state_of(path: bytes) -> int:
@@ -97,17 +87,6 @@ def told(capsys: pytest.CaptureFixture[str], *words: object, code: int = 0) -> t
     """Run the program here; return what it says on both outputs."""
     assert run([str(word) for word in words]) == code
     return capsys.readouterr()
-
-
-@contextmanager
-def run_of(store: Path) -> Iterator[subprocess.Popen[str]]:
-    """Let another process hold a store."""
-    command = [sys.executable, "-c", RUN, str(store)]
-    pipe = subprocess.PIPE
-    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as run:
-        assert run.stdout is not None
-        assert run.stdout.readline() == "open\n"
-        yield run
 
 
 # -------------------------------------------------------------------------------- show

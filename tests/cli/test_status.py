@@ -5,12 +5,10 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -19,17 +17,8 @@ from arsync.cli.run import run
 from arsync.inventory.gone import Fate, candidates, remove
 from arsync.manifest.places import find, settle
 from tests.kit.filesystems import filesystem, mounted
-from tests.kit.recorded import VERIFIED, record
+from tests.kit.recorded import VERIFIED, record, run_of
 from tests.requirements import need_filesystem, need_root
-
-RUN = """
-import sys
-from pathlib import Path
-from arsync.manifest.store import Store
-with Store(Path(sys.argv[1]), b"/backup"):
-    print("open", flush=True)
-    sys.stdin.read()
-"""
 
 NOBODY = 65534
 
@@ -73,17 +62,6 @@ def recorded(dst: Path, state: Path, **known: object) -> Path:
     dst.mkdir(exist_ok=True)
     (dst / "file").write_text("content")
     return record(dst, state, **known)  # type: ignore[arg-type]
-
-
-@contextmanager
-def run_of(store: Path) -> Iterator[subprocess.Popen[str]]:
-    """Let another process hold a store."""
-    command = [sys.executable, "-c", RUN, str(store)]
-    pipe = subprocess.PIPE
-    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as run:
-        assert run.stdout is not None
-        assert run.stdout.readline() == "open\n"
-        yield run
 
 
 # ------------------------------------------------------------------------------ status

@@ -6,6 +6,9 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+import lmdb
+
+from arsync.manifest.contents import key_of
 from arsync.manifest.format import Page, PageFlag, RowState
 from arsync.manifest.places import find
 from arsync.manifest.reader import Reader
@@ -47,12 +50,17 @@ def recorded(state: Path, dst: Path, tree: int = DST) -> dict[bytes, Directory]:
 
 def recorded_chunks(state: Path, dst: Path) -> dict[bytes, bytes]:
     """Return the lists of chunk hashes by the path of each file, whatever its row says."""
-    found = {}
-    with Reader(find(state, bytes(dst)).store) as reader:
+    store = find(state, bytes(dst)).store
+    with Reader(store) as reader:
         paths = {one.place.directory: one.path for one in reader.tree(DST)}
-        for directory, path in paths.items():
-            for name, hashes in reader.chunks_in(directory):
-                found[os.path.join(path, name)] = hashes
+    found = {}
+    with lmdb.open(str(store), readonly=True, lock=False, max_dbs=8) as environment:
+        chunks = environment.open_db(b"chunks", create=False)
+        with environment.begin(db=chunks) as txn:
+            for key, hashes in txn.cursor():
+                directory, name = key_of(key)
+                if directory in paths:
+                    found[os.path.join(paths[directory], name)] = hashes
     return found
 
 

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from stat import S_IFMT, S_ISDIR, S_ISLNK, S_ISREG
 
 import xxhash
 
+from arsync.manifest.contents import Key, name_key
 from arsync.manifest.format import CHUNK_BYTES, MOST_ROWS, SEEN, Page, Place, RowState
 from arsync.manifest.places import find, settle
 from arsync.manifest.store import Group, Store
@@ -18,6 +23,15 @@ StateOf = Callable[[bytes], int]
 """Returns the state of a file by its path from the root; without HASHED it gets no hash."""
 
 VERIFIED = 1_700_000_000
+
+_HOLDER = """
+import sys
+from pathlib import Path
+from arsync.manifest.store import Store
+with Store(Path(sys.argv[1]), b"/backup"):
+    print("open", flush=True)
+    sys.stdin.read()
+"""
 
 
 def hashed(_path: bytes) -> int:
@@ -46,6 +60,31 @@ def record(
     return found.store
 
 
+def make_directories(store: Store, keys: Sequence[Key]) -> list[int]:
+    """Return the ids of directories and give one to each that has none, in one transaction."""
+    known = dict(zip(keys, store.directory_ids(keys), strict=True))
+    new = [key for key, one in known.items() if one is None]
+    ids = dict(zip(new, count(store.next_directory())))
+    if new:
+        store.commit(Group(directories=[(name_key(key), one) for key, one in ids.items()]))
+    return [known[key] or ids[key] for key in keys]
+
+
+@contextmanager
+def run_of(store: Path, program: str = _HOLDER) -> Iterator[subprocess.Popen[str]]:
+    """Let another process hold a store; it ends with the block, if it has not been killed.
+
+    Args:
+        program: Python that opens the store in its first argument, and says so by "open".
+    """
+    command = [sys.executable, "-c", program, str(store)]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as run:
+        assert run.stdout is not None
+        assert run.stdout.readline() == "open\n"
+        yield run
+
+
 def _record_directory(
     store: Store, root: bytes, path: bytes, directory: int, state_of: StateOf, trees: list[int]
 ) -> None:
@@ -69,7 +108,7 @@ def _record_directory(
     store.commit(group)
     below = [name for name in names if os.path.isdir(os.path.join(here, name))]
     below = [name for name in below if not os.path.islink(os.path.join(here, name))]
-    ids = store.make_directories([(directory, name) for name in below])
+    ids = make_directories(store, [(directory, name) for name in below])
     for name, child in zip(below, ids, strict=True):
         _record_directory(store, root, os.path.join(path, name), child, state_of, trees)
 

@@ -8,8 +8,6 @@ import random
 import subprocess
 import sys
 import tracemalloc
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,6 +20,7 @@ from arsync.manifest.reader import Reader
 from arsync.manifest.records import seal
 from arsync.manifest.store import Group, Store
 from arsync.model import PageFlag
+from tests.kit.recorded import make_directories, run_of
 from tests.manifest_pages import simple_page
 
 DST = b"/backup"
@@ -33,12 +32,13 @@ from pathlib import Path
 from arsync.manifest.format import Place
 from arsync.manifest.store import Group, Store
 from arsync.model import PageFlag
+from tests.kit.recorded import make_directories
 from tests.manifest_pages import simple_page
 
 with Store(Path(sys.argv[1]), b"/backup") as store:
     print("open", flush=True)
     for number, line in enumerate(sys.stdin):
-        (one,) = store.make_directories([(1, b"new%d" % number)])
+        (one,) = make_directories(store, [(1, b"new%d" % number)])
         store.commit(Group(pages=[(0, one, [(b"", simple_page(3).encode(Place(0, one)))])]))
         print("done", flush=True)
 """
@@ -52,22 +52,11 @@ def page_bytes(directory: int, rows: int = 3) -> bytes:
 def fill(path: Path, rows: int = 3) -> list[int]:
     """Record b, a and a/c below the root; return the ids of all four."""
     with Store(path, DST) as store:
-        b, a = store.make_directories([(1, b"b"), (1, b"a")])
-        (c,) = store.make_directories([(a, b"c")])
+        b, a = make_directories(store, [(1, b"b"), (1, b"a")])
+        (c,) = make_directories(store, [(a, b"c")])
         ids = [1, b, a, c]
         store.commit(Group(pages=[(0, one, [(b"", page_bytes(one, rows))]) for one in ids]))
     return ids
-
-
-@contextmanager
-def run_of(path: Path) -> Iterator[subprocess.Popen[str]]:
-    """Let another process hold a store; it ends with the block, if it has not been killed."""
-    command = [sys.executable, "-c", RUN, str(path)]
-    pipe = subprocess.PIPE
-    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, cwd=os.getcwd()) as run:
-        assert run.stdout is not None
-        assert run.stdout.readline() == "open\n"
-        yield run
 
 
 def commit(run: subprocess.Popen[str]) -> None:
@@ -149,7 +138,7 @@ def test_a_run_goes_on_beside_a_reader(tmp_path: Path) -> None:
     """Who reads sees one moment, whatever is committed meanwhile, and is told who holds it."""
     fill(tmp_path)
     before = [b"", b"a", b"a/c", b"b"]
-    with run_of(tmp_path) as run:
+    with run_of(tmp_path, RUN) as run:
         commit(run)
         with Reader(tmp_path) as reader:
             assert reader.lock.is_held
@@ -193,7 +182,7 @@ def test_looking_at_a_lock_ends_no_run(tmp_path: Path) -> None:
 def test_what_a_dead_run_has_left_is_walked_first(tmp_path: Path) -> None:
     """Its store is read if nothing is wrong with it; a damaged page is said with exit code 42."""
     fill(tmp_path)
-    with run_of(tmp_path) as run:
+    with run_of(tmp_path, RUN) as run:
         run.kill()
     with Reader(tmp_path) as reader:
         assert reader.lock.is_left
@@ -306,7 +295,7 @@ def test_memory_does_not_grow_with_what_is_recorded(tmp_path: Path) -> None:
     for count in (2, 40):
         path = tmp_path / f"{count}"
         with Store(path, DST) as store:
-            ids = store.make_directories([(1, b"d%03d" % number) for number in range(count)])
+            ids = make_directories(store, [(1, b"d%03d" % number) for number in range(count)])
             pages = [(0, one, [(b"", page_bytes(one, 1000))]) for one in (1, *ids)]
             pages += [(1, 1, flat_directory(count))]
             store.commit(Group(pages=pages))

@@ -20,6 +20,7 @@ from arsync.manifest.store import Group, Store
 from arsync.model import PageFlag
 from arsync.uring.records import are_sound
 from tests.kit.filesystems import filesystem
+from tests.kit.recorded import make_directories
 from tests.manifest_pages import simple_page
 from tests.requirements import need_filesystem
 
@@ -34,7 +35,7 @@ def page_bytes(directory: int, rows: int = 3, tree: int = 0) -> bytes:
 
 def fill(store: Store, count: int = 40, rows: int = 3) -> dict[int, bytes]:
     """Record some directories below the root, and return what is recorded of each."""
-    ids = store.make_directories([(1, b"d%03d" % index) for index in range(count)])
+    ids = make_directories(store, [(1, b"d%03d" % index) for index in range(count)])
     pages = {directory: page_bytes(directory, rows) for directory in (1, *ids)}
     store.commit(Group(pages=[(0, one, [(b"", data)]) for one, data in pages.items()]))
     return pages
@@ -68,8 +69,8 @@ def test_pages_come_back(tmp_path: Path) -> None:
 def test_directories_keep_their_ids_and_move(tmp_path: Path) -> None:
     """An id is given once; a directory that moves keeps it, and one that is gone has none."""
     with Store(tmp_path, DST) as store:
-        a, b = store.make_directories([(1, b"a"), (1, b"b")])
-        assert store.make_directories([(1, b"b"), (a, b"c")]) == [b, 4]
+        a, b = make_directories(store, [(1, b"a"), (1, b"b")])
+        assert make_directories(store, [(1, b"b"), (a, b"c")]) == [b, 4]
         store.commit(Group(pages=[(0, b, [(b"", page_bytes(b))])], chunks=[((b, b"f"), b"x" * 32)]))
         store.commit(Group(moves=[((1, b"b"), (a, b"new"))]))
         assert store.directory_ids([(1, b"b"), (a, b"new")]) == [None, b]
@@ -79,14 +80,14 @@ def test_directories_keep_their_ids_and_move(tmp_path: Path) -> None:
         assert store.directory_ids([(a, b"new")]) == [None]
         assert store.pages_of(0, [b]) == [[]]
         assert store.chunks_of([(b, b"f")]) == [None]
-        assert store.make_directories([(1, b"b")]) == [5]
+        assert make_directories(store, [(1, b"b")]) == [5]
 
 
 def test_a_tree_is_read_in_the_order_of_its_paths(tmp_path: Path) -> None:
     """Parents come first, names in order of their bytes."""
     with Store(tmp_path, DST) as store:
-        b, a = store.make_directories([(1, b"b"), (1, b"a")])
-        (deep,) = store.make_directories([(a, b"\xff")])
+        b, a = make_directories(store, [(1, b"b"), (1, b"a")])
+        (deep,) = make_directories(store, [(a, b"\xff")])
         ids = (1, b, a, deep)
         store.commit(Group(pages=[(0, one, [(b"", page_bytes(one))]) for one in ids]))
         assert [one.path for one in store.directories(0)] == [b"", b"a", b"a/\xff", b"b"]
@@ -176,7 +177,7 @@ def test_a_full_disk_leaves_the_store_as_it_was() -> None:
 def fill_until_full(store: Store) -> None:
     """Record directories of 1,000 rows until that fails."""
     for index in range(100):
-        (directory,) = store.make_directories([(2, b"%d" % index)])
+        (directory,) = make_directories(store, [(2, b"%d" % index)])
         data = page_bytes(directory, 1000)
         store.commit(Group(pages=[(0, directory, [(b"", data)])]))
 
