@@ -94,9 +94,14 @@ def open_manifest(
         manifest = RunManifest(options, dst, sources, found)
         return manifest, manifest.note
     except (FileError, NotSupportedError) as error:
-        if policy.state_dir or os.environ.get(STATE_VARIABLE):
+        if _is_wanted(policy):
             raise
         return None, f"none: {error}"
+
+
+def _is_wanted(policy: ManifestPolicy) -> bool:
+    """Tell whether somebody said where manifests are; else a run can do without."""
+    return bool(policy.state_dir or os.environ.get(STATE_VARIABLE))
 
 
 def manifest_directories(
@@ -158,7 +163,8 @@ class RunManifest:
                 settle_place(self._found)
                 self._was_clean = store.was_clean
                 self._doubt = self._doubt_of(store.runs())
-                self._known = Recorder(self._store, dst.sync)
+                may_give_up = not _is_wanted(options.manifest)
+                self._known = Recorder(store, dst.sync, may_give_up=may_give_up)
             elif not self._found.is_new:
                 self._reader = stack.enter_context(Reader(self._found.store))
                 self._was_clean = not self._reader.lock.is_left
@@ -279,12 +285,20 @@ class RunManifest:
             return Identity.from_json(recorded).is_same(source)
 
         if isinstance(self._known, Recorder):
-            return self._store.tree_of(source.as_json(), same=same)
+            try:
+                return self._store.tree_of(source.as_json(), same=same)
+            except FileError as error:
+                if _is_wanted(self._options.manifest):
+                    raise
+                self._known.give_up(error)
+                return None
         trees = self._reader.trees()
         return next((number for number, recorded in trees if same(recorded)), None)
 
-    def close(self, report: Report) -> None:
+    def close(self, report: Report) -> str:
         """Commit what is left, with a line of the history, and give the store back.
+
+        Returns: why not all of it is recorded, where somebody may wonder; else "".
 
         Durability: what was recorded is on disk, and so is what it speaks of.
         Raises: FileError for a full disk; ManifestCorruptError.
@@ -292,6 +306,10 @@ class RunManifest:
         with self._stack:
             if isinstance(self._known, Recorder):
                 self._known.close(self._line(report))
+                if self._known.given_up:
+                    self._store.close(clean=False)  # the next run sees that one is missing
+                    return f"not all is recorded: {self._known.given_up}"
+        return ""
 
     def _line(self, report: Report) -> dict[str, Any]:
         return {

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from queue import Queue
 from typing import Any, Final
 
+from arsync.errors import FileError
 from arsync.manifest.contents import Contents, Key, key_of, name_key
 from arsync.manifest.format import Place
 from arsync.manifest.store import Group, Store
@@ -137,9 +138,12 @@ class Recorder(Known):
     Args:
         store: open, and kept open by the caller until `close`.
         barrier: makes everything durable that the run has done; called before each commit.
+        may_give_up: where the store cannot be written any more, nothing further is recorded.
     """
 
-    def __init__(self, store: Store, barrier: Callable[[], None]) -> None:
+    def __init__(
+        self, store: Store, barrier: Callable[[], None], *, may_give_up: bool = False
+    ) -> None:
         super().__init__(store)
         self._store = store
         self._barrier = barrier
@@ -150,6 +154,8 @@ class Recorder(Known):
         self._passing = threading.Lock()
         self._groups: Queue[_Gathered | None] = Queue(_GROUPS_WAITING)
         self._error: BaseException | None = None
+        self._may_give_up = may_give_up
+        self.given_up: FileError | None = None
         self._thread = threading.Thread(target=self._commit_all, name="arsync-recorder")
         self._thread.start()
 
@@ -157,6 +163,8 @@ class Recorder(Known):
         """Return the ids of directories by their keys; one that is new gets the next."""
         with self._lock:
             found = self._ids(keys)
+            if self.given_up:
+                return found
             return [known or self._new_id(key) for key, known in zip(keys, found, strict=True)]
 
     def move(self, directory: int, old: bytes, new: bytes) -> None:
@@ -210,7 +218,7 @@ class Recorder(Known):
         Raises: what ended an earlier commit.
         """
         with self._lock:
-            for one in pages:
+            for one in () if self.given_up else pages:
                 if only_beginnings:
                     self._now.group.beginnings[one.tree, one.directory] = one.data
                 else:
@@ -223,6 +231,8 @@ class Recorder(Known):
         """Record all pages of one side of a directory of many."""
         tree, directory = pages[0].tree, pages[0].directory
         with self._lock:
+            if self.given_up:
+                return
             self._add_all(tree, directory, [(one.key, one.data) for one in pages])
             self._note_chunks(tree, directory, [file for one in pages for file in one.chunks])
             self._note(tree, directory, pages[0].data, sum(len(one.data) for one in pages))
@@ -254,6 +264,8 @@ class Recorder(Known):
             with self._lock:
                 if self._error:
                     raise self._error
+                if self.given_up:
+                    return
                 late = time.monotonic() - self._since > _GROUP_S
                 if not (at_once or late or self._now.bytes > _GROUP_BYTES):
                     return
@@ -267,9 +279,11 @@ class Recorder(Known):
     def close(self, line: dict[str, Any] | None = None) -> None:
         """Commit what is left, with a line of the history, and end the thread.
 
+        `given_up` then says whether it did.
+
         Raises: what ended a commit: FileError for a full disk, ManifestCorruptError.
         """
-        if line:
+        if line and not self.given_up:
             self._now.group.runs.append(line)
         try:
             self._pass_on(at_once=True)
@@ -281,18 +295,33 @@ class Recorder(Known):
 
     def _commit_all(self) -> None:
         while (gathered := self._groups.get()) is not None:
-            if self._error:
+            if self._error or self.given_up:
                 continue
             try:
                 if gathered.group.pages or gathered.group.beginnings or gathered.group.moves:
                     self._barrier()
-                self._store.commit(gathered.group)
+                self._commit(gathered)
             except BaseException as error:
                 self._error = error
-                continue
-            with self._lock:
-                self._uncommitted.remove(gathered)
-                self._first_unstored += len(gathered.ids)
-                for old, new in gathered.group.moves:
-                    self._left.discard(name_key(old))
-                    self._moved.pop(name_key(new), None)
+
+    def _commit(self, gathered: _Gathered) -> None:
+        try:
+            self._store.commit(gathered.group)
+        except FileError as error:
+            if not self._may_give_up:
+                raise
+            self.give_up(error)
+            return
+        with self._lock:
+            self._uncommitted.remove(gathered)
+            self._first_unstored += len(gathered.ids)
+            for old, new in gathered.group.moves:
+                self._left.discard(name_key(old))
+                self._moved.pop(name_key(new), None)
+
+    def give_up(self, error: FileError) -> None:
+        """Record nothing any more: what is recorded is as whole as after the last commit."""
+        with self._lock:
+            self.given_up = error
+            self._now = _Gathered()
+            self._uncommitted = [self._now]

@@ -235,7 +235,8 @@ class _Run:
     def _close_manifest(
         self, manifest: RunManifest, _kind: object, error: BaseException | None, _trace: object
     ) -> None:
-        manifest.close(self._finished_report(self._ended_by(error) if error else None))
+        note = manifest.close(self._finished_report(self._ended_by(error) if error else None))
+        self._account.manifest_note = note or self._account.manifest_note
 
     # ------------------------------------------------------------ one transfer
 
