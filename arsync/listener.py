@@ -27,6 +27,7 @@ class Listener:
         progress_of_changes: call it before the changes of each batch too, from their thread.
         stats: changes hold what was seen on each side; and what is in the way of a directory is
             one of its own, with Kind.DELETE and Why.TYPE.
+        removals: in a dry run the changes have, at the end, what would leave the source, too.
     """
 
     changes: Callable[[Iterator[Change], bytes], None] | None = None
@@ -34,3 +35,4 @@ class Listener:
     progress: Callable[[Progress], None] | None = None
     progress_of_changes: bool = False
     stats: bool = False
+    removals: bool = False

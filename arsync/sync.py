@@ -107,6 +107,7 @@ class _Run:
         self._options = options
         self._account = Account(options, listener, progress)
         self._ticks = progress is not None
+        self._plans_removals = listener.removals
         self._dry_run = options.write.dry_run
         self._identity = Identity.current()
         self._engine = choose_run_engine(options.engine)
@@ -200,14 +201,22 @@ class _Run:
         for index, transfer in enumerate(transfers):
             self._account.exact = False
             self._account.roots(src=transfer.root)
-            if write.remove_source_files and not self._dry_run:
-                self._sources = stack.enter_context(Later(LaterKind.SOURCES))
+            if write.remove_source_files and (not self._dry_run or self._plans_removals):
+                kind = LaterKind.PLANNED_SOURCES if self._dry_run else LaterKind.SOURCES
+                self._sources = stack.enter_context(Later(kind))
                 removals.append((roots[index], self._sources))
             self._sync_one(replace(every, index=index, new_root=new_root), dst_root, temp_dir_fd)
             new_root = new_root and not transfer.gives_root
         self._sources = None
-        if dst_root:
+        if self._dry_run:
+            self._plan_removals(removals)
+        elif dst_root:
             self._remove_sources(removals, dst_root)
+
+    def _plan_removals(self, removals: Sequence[tuple[Root, Later]]) -> None:
+        for root, later in removals:
+            self._account.roots(src=root.path)
+            self._run_phase(Phase.REMOVE, later)
 
     def _remove_sources(self, removals: Sequence[tuple[Root, Later]], dst: Root) -> None:
         """Remove from the sources what the destination has.

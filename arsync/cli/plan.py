@@ -45,7 +45,7 @@ def run_plan(line: CommandLine) -> int:
         return _write(sources, dst, dry, header, files[-1])
     from arsync.cli.transfer import transfer
 
-    return transfer(sources, dst, replace(dry, output=_itemized(dry.output)))
+    return transfer(sources, dst, replace(dry, output=_itemized(dry.output)), removals=True)
 
 
 def _write(sources: Sequence[str], dst: str, dry: Folded, header: Header, path: str) -> int:
@@ -67,7 +67,7 @@ def _write(sources: Sequence[str], dst: str, dry: Folded, header: Header, path: 
     else:
         _warn_of_place(sources, dst, dry, path)
     with writer_to(path) as write:
-        return transfer(sources, dst, dry, PlanTeller(PlanWriter(write, header)))
+        return transfer(sources, dst, dry, PlanTeller(PlanWriter(write, header)), removals=True)
 
 
 def _silent(output: OutputOptions) -> OutputOptions:
@@ -81,6 +81,7 @@ def _itemized(output: OutputOptions) -> OutputOptions:
     """Return options that show what is planned as -i does, where no other format was given."""
     from arsync.itemize import ITEMIZE_FORMAT, NAME_FORMAT
 
+    output = replace(output, removals=True)
     if output.out_format not in (None, NAME_FORMAT):
         return output
     return replace(output, itemize=max(1, output.itemize), out_format=ITEMIZE_FORMAT)

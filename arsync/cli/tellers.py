@@ -180,7 +180,7 @@ class TextTeller:
             if change.kind == Kind.NONE and output.skip_level:
                 lines.append(passed_line(change, output.skip_level))
             elif change.kind == Kind.REMOVE:
-                if output.removals and change.state == State.DONE:
+                if output.removals and change.state in (State.DONE, State.PLANNED):
                     lines.append(f"sender removed {escape_name(change.path)}")
             elif change.flags & ChangeFlag.BACKED_UP and output.backups:
                 name, kept = change.path, self._write.backup_name(change.path)

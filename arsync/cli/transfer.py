@@ -26,17 +26,25 @@ from arsync.sync import sync
 __all__ = ["transfer"]
 
 
-def transfer(sources: Sequence[str], dst: str, folded: Folded, also: Teller | None = None) -> int:
+def transfer(
+    sources: Sequence[str],
+    dst: str,
+    folded: Folded,
+    also: Teller | None = None,
+    *,
+    removals: bool = False,
+) -> int:
     """Make DST equal SRC and tell of it.
 
     Args:
         also: hears of it too, with what was seen of each entry.
+        removals: a dry run tells what would leave the source, too.
     Returns: the exit code of the report.
     Raises: whatever ends the run, after what was done until then has been told.
     """
     named = [os.fsencode(source) for source in sources]
     tellers = _tellers(named, os.fsencode(dst), folded)
-    audience = _Audience(tellers, also)
+    audience = _Audience(tellers, also, removals=removals)
     stop = Stop()
     with _signals(stop):
         try:
@@ -67,7 +75,8 @@ def _tellers(sources: Sequence[bytes], dst: bytes, folded: Folded) -> list[Telle
 class _Audience:
     """Pass on to every teller what one listener hears."""
 
-    def __init__(self, tellers: Sequence[Teller], also: Teller | None) -> None:
+    def __init__(self, tellers: Sequence[Teller], also: Teller | None, *, removals: bool) -> None:
+        self._removals = removals
         self._tellers = [*tellers, also] if also else tellers
         self._also = also
 
@@ -79,6 +88,7 @@ class _Audience:
             progress=self._progress if any(one.wants_progress for one in self._tellers) else None,
             progress_of_changes=any(one.wants_progress_of_changes for one in self._tellers),
             stats=self._also is not None,
+            removals=self._removals,
         )
 
     def end(self, report: Report) -> None:

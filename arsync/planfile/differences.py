@@ -105,7 +105,7 @@ def plan_again(header: Header, add: Callable[[bytes], None], tell: Tell | None =
         for line in lines.of(changes, root):
             add(line.encode())
 
-    listener = Listener(changes=take, stats=True, progress=tell)
+    listener = Listener(changes=take, stats=True, removals=True, progress=tell)
     sync(header.operands, header.destination.path, as_dry_run(header.options), listener=listener)
 
 

@@ -225,6 +225,7 @@ class _Lib:
     AR_EXTRAS_WHOLE: int
     AR_EXTRAS_CARRIED: int
     AR_LATER_SOURCES: int
+    AR_LATER_PLANNED_SOURCES: int
     AR_ENGINE_URING: int
     AR_ENGINE_SYNC: int
     AR_LANE_INPLACE: int

@@ -29,6 +29,7 @@ class LaterKind(enum.IntEnum):
     DIRS = 2
     EXTRAS = 3
     SOURCES = 4
+    PLANNED_SOURCES = 5
 
 
 class ExtrasPass(enum.IntEnum):
@@ -78,6 +79,7 @@ class Later:
         """Take out of a compared batch what must wait; it must not have been executed yet.
 
         For SOURCES it must be done: which names may leave the source depends on its outcome.
+        PLANNED_SOURCES are those of a dry run, in which all goes well.
 
         Raises: FileError when the disk of the spool is full; OutOfMemoryError.
         """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from threading import Event, Thread
 
@@ -180,6 +180,34 @@ def test_an_applied_plan_says_what_a_run_says(place: Path) -> None:
     assert events[-1]["event"] == "summary"
     assert not events[-1]["dry_run"]
     assert b"*deleting   d/extra" in (place.parent / "log").read_bytes()
+
+
+@pytest.mark.parametrize("options", [["-a"], ["-aH"], ["-a", "--existing"], ["-a", "--delete"]])
+def test_what_leaves_the_source_is_planned(options: list[str], place: Path) -> None:
+    """Each name that a run removes has a line, and apply removes it; one that came since is new."""
+    os.link(place / "src" / next(_files(place)), place / "src/linked")
+    options = [*options, "--remove-source-files"]
+    shown = run_arsync(["plan", *options, "src/", "dst"], cwd=place)
+    told = {line for line in shown.lines if line.startswith(b"sender removed ")}
+    path = plan(place, *options)
+    lines = [json.loads(line) for line in path.read_text().splitlines()[1:-1]]
+    listed = {one["path"] for one in lines if one["kind"] == "remove"}
+    assert told == {f"sender removed {name}".encode() for name in listed}
+    before = set(_files(place))
+    (place / "src/since").write_bytes(b"")
+    assert "--existing" in options or apply(path).code != 0
+    (place / "src/since").unlink()
+    os.utime(place / "src", ns=(0, 0))
+    path = plan(place, *options)
+    assert apply(path).code == 0
+    assert before - set(_files(place)) == listed
+    assert listed
+
+
+def _files(place: Path) -> Iterator[str]:
+    for where, _, names in os.walk(place / "src"):
+        for name in sorted(names):
+            yield os.path.relpath(os.path.join(where, name), place / "src")
 
 
 def test_a_plan_with_nothing_to_do(place: Path) -> None:

@@ -589,6 +589,7 @@ typedef struct ar_later ar_later;
 #define AR_LATER_DIRS 2
 #define AR_LATER_EXTRAS 3
 #define AR_LATER_SOURCES 4	/* takes batches that are done: what may leave the source */
+#define AR_LATER_PLANNED_SOURCES 5	/* those of a dry run: what would */
 
 #define AR_EXTRAS_FILES 1	/* all but directories */
 #define AR_EXTRAS_DIRS 2	/* directories, those in others first */

@@ -211,12 +211,13 @@ int ar_later_next(ar_later *later, struct ar_batch *out)
 
 int ar_later_open(int spool_fd, uint32_t what, ar_later **out)
 {
-	if (what < AR_LATER_LINKS || what > AR_LATER_SOURCES)
+	if (what < AR_LATER_LINKS || what > AR_LATER_PLANNED_SOURCES)
 		return -EINVAL;
 	struct ar_later *later = ar_fault(AR_OP_MEMORY, NULL) ? NULL : calloc(1, sizeof(*later));
 	if (!later)
 		return -ENOMEM;
-	later->what = what;
+	later->is_planned = what == AR_LATER_PLANNED_SOURCES;
+	later->what = later->is_planned ? AR_LATER_SOURCES : what;
 	ar_spool_init(&later->spool, spool_fd);
 	if (what == AR_LATER_LINKS) {
 		later->inodes = ar_inodes_new();

@@ -70,6 +70,7 @@ struct page_draft {		/* a page whose number of rows is not known yet */
 struct ar_later {
 	uint32_t what;
 	bool reading;
+	bool is_planned;	/* of SOURCES: by a dry run */
 	uint64_t count;
 	uint64_t position;	/* of the next record to read */
 	uint32_t pass;		/* AR_EXTRAS_* */

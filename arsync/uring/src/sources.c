@@ -20,8 +20,10 @@ static bool has_problem(const struct ar_batch *batch, uint32_t pair, uint32_t ro
 }
 
 /* NULL: it was up to date; so was a further name that is one of its first name already */
-static bool is_there(const struct ar_change *change)
+static bool is_there(const struct ar_later *later, const struct ar_change *change)
 {
+	if (change && later->is_planned && change->state == AR_STATE_PLANNED)
+		return change->kind != AR_CHANGE_NONE;
 	if (!change || (change->state == AR_STATE_LATER && !change->why))
 		return true;
 	return change->state == AR_STATE_DONE && change->kind != AR_CHANGE_NONE;
@@ -63,7 +65,7 @@ static int add_pair(struct ar_later *later, const struct ar_batch *batch, uint32
 			change++;
 		const bool changed = change < end && change->src_row == i;
 		if (row->type == DT_DIR || (row->flags & AR_ROW_BAD) ||
-		    !is_there(changed ? change : NULL) || has_problem(batch, index, i))
+		    !is_there(later, changed ? change : NULL) || has_problem(batch, index, i))
 			continue;
 		int err = folder_spooled ? 0 : ar_later_folder(later, batch, pair);
 		folder_spooled = true;
