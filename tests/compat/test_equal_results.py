@@ -59,6 +59,8 @@ def test_both_leave_the_same(kind: str, data: st.DataObject, filesystems: Filesy
         assume(b"Too many levels of symbolic links" not in expected.stderr)
         # Below a file of DST that --ignore-existing keeps rsync looks for a directory's entries.
         assume(b"failed to stat" not in expected.stderr)
+        # Of a file's names in several directories one that is there already may come too late.
+        assume(not ("-H" in call.options and call.backs_up))
         for engine in ENGINES:
             found = run_arsync([f"--engine={engine}", *call.args(engine)], cwd=place)
             note(f"arsync, engine {engine}: exit {found.code}, {found.stderr!r}")

@@ -87,6 +87,11 @@ class Call:
         """Tell whether it deletes what only the destination has."""
         return not set(DELETING).isdisjoint(self.options)
 
+    @property
+    def backs_up(self) -> bool:
+        """Tell whether it keeps what it replaces."""
+        return "-b" in self.options
+
     def aspects(self) -> dict[str, int]:
         """Return what must be equal after two runs of the same call."""
         # rsync sends access times in whole seconds.

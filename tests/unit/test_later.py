@@ -45,6 +45,7 @@ EVERYTHING = Preserve(
     hard_links=True,
 )
 DIR_ROW = Row(type=DIR, mode=0o755)
+WITH_DIR = (Row(b"sub", type=DIR, mode=0o755),)
 BTIME = (1_600_000_000, 1)
 
 
@@ -176,15 +177,23 @@ def test_a_first_name_that_is_copied_takes_the_others_along() -> None:
 
 def test_an_equal_file_is_linked_to_a_first_name_that_is_new() -> None:
     """What is equal but not the same file becomes the same; its old row comes along."""
-    src = Page((name(b"a"), name(b"b", uid=3)), path=b"d")
+    first = Pair(Page((name(b"a"),), path=b"c"), None, lib.AR_PAIR_NEW)
+    src = Page((name(b"b", uid=3),), path=b"d")
     dst = Page((name(b"b", ino=51, size=0, uid=3),), path=b"d", own=Row(type=DIR, mode=0o711))
     with Later(LaterKind.LINKS) as later:
-        later.add(compared(Pair(src, dst)))
+        later.add(compared(first, Pair(src, dst)))
         batch = Batch()
         assert later.next(batch)
         assert pages_of(batch, 0) == [(b"d", [name(b"b", uid=3)])]
         assert pages_of(batch, 1) == [(b"d", [name(b"b", ino=51, uid=3)])]
         assert batch.raw.changes[0].dst_row == 0
+
+
+def test_a_name_that_stays_is_the_first_of_its_directory() -> None:
+    """The others are linked to it, and nothing is copied."""
+    src = Page((name(b"a"), name(b"b"), name(b"c")))
+    dst = Page((name(b"b", ino=51),))
+    assert linked(compared(Pair(src, dst))) == [(b"a", b"b", Why.NEW), (b"c", b"b", Why.NEW)]
 
 
 def test_a_type_that_is_left_out_is_not_linked_either() -> None:
@@ -275,7 +284,7 @@ def test_a_long_path_and_a_long_target_fit() -> None:
     assert linked(compared(Pair(Page(rows, path=path), None, lib.AR_PAIR_NEW))) == [
         (path + b"/" + b"b" * 255, path + b"/a", Why.NEW)
     ]
-    assert finished(compared(Pair(Page(path=path), None, lib.AR_PAIR_NEW))) == [path]
+    assert finished(compared(Pair(Page(WITH_DIR, path=path), None, lib.AR_PAIR_NEW))) == [path]
 
 
 def finished(*batches: Batch) -> list[bytes]:
@@ -298,7 +307,7 @@ def finished(*batches: Batch) -> list[bytes]:
 def test_directories_come_back_children_first() -> None:
     """In the reverse of the order in which they came, over many blocks."""
     paths = [b"d%05d" % i + b"y" * 100 for i in range(5000)]
-    pairs = [Pair(Page(path=path), None, lib.AR_PAIR_NEW) for path in paths]
+    pairs = [Pair(Page(WITH_DIR, path=path), None, lib.AR_PAIR_NEW) for path in paths]
     batches = [compared(*pairs[i : i + 100]) for i in range(0, len(pairs), 100)]
     assert finished(*batches) == paths[::-1]
 
@@ -306,7 +315,14 @@ def test_directories_come_back_children_first() -> None:
 @pytest.mark.parametrize(
     ("expected", "pair"),
     [
-        (True, Pair(Page(), None, lib.AR_PAIR_NEW)),
+        (False, Pair(Page(), None, lib.AR_PAIR_NEW)),
+        (False, Pair(Page((Row(b"file"), Row(b"link", type=LNK))), None, lib.AR_PAIR_NEW)),
+        (False, Pair(Page((Row(b"file"),)), None, lib.AR_PAIR_NEW | lib.AR_PAIR_REPLACE)),
+        (True, Pair(Page(WITH_DIR), None, lib.AR_PAIR_NEW)),
+        (True, Pair(Page((name(b"another has it"),)), None, lib.AR_PAIR_NEW)),
+        (True, Pair(Page((Row(b"big", size=lib.AR_BIG_BYTES),)), None, lib.AR_PAIR_NEW)),
+        (True, Pair(Page((Row(b"a"),)), None, lib.AR_PAIR_NEW | lib.AR_PAIR_SHALLOW)),
+        (True, Pair(Page(flags=lib.AR_PAGE_FIRST), None, lib.AR_PAIR_NEW)),
         (True, Pair(Page((Row(b"new"),)), Page())),
         (True, Pair(Page(own=DIR_ROW), Page(own=Row(type=DIR, mode=0o700)))),
         (True, Pair(Page(), Page(own=Row(type=DIR, mode=0o755, mtime=(1, 0))), lib.AR_PAIR_ROOT)),
@@ -319,7 +335,10 @@ def test_directories_come_back_children_first() -> None:
     ],
 )
 def test_a_directory_is_finished_when_work_moves_its_times(expected: bool, pair: Pair) -> None:
-    """Once, by its first page; a long one always, as its later pages are not known yet."""
+    """Once, by its first page; a long one always, as its later pages are not known yet.
+
+    A new one whose last entry is made while it is open gets its times then.
+    """
     assert bool(finished(compared(pair))) is expected
 
 
@@ -327,7 +346,7 @@ def test_a_finish_carries_both_own_rows_and_the_reason() -> None:
     """What the directory shall be and why it comes; that it was new is in the reason only."""
     own = Row(type=DIR, mode=0o2750, uid=3, mtime=(5, 6))
     with Later(LaterKind.DIRS) as later:
-        later.add(compared(Pair(Page(own=own, path=b"d"), None, lib.AR_PAIR_NEW)))
+        later.add(compared(Pair(Page(WITH_DIR, own=own, path=b"d"), None, lib.AR_PAIR_NEW)))
         batch = Batch()
         assert later.next(batch)
         page = batch.raw.src
@@ -433,7 +452,7 @@ def damaged(spool_fd: int, damage: bytes) -> int:
     later = ffi.gc(out[0], lib.ar_later_close)
     batch = Batch()
     for _ in range(40):
-        pairs = [Pair(Page(path=b"p" * 200), None, lib.AR_PAIR_NEW)] * 100
+        pairs = [Pair(Page(WITH_DIR, path=b"p" * 200), None, lib.AR_PAIR_NEW)] * 100
         assert lib.ar_later_add(later, compared(*pairs).raw) == 0
     assert lib.ar_later_next(later, batch.raw) == 1
     size = os.fstat(spool_fd).st_size

@@ -177,6 +177,7 @@ struct ar_change {
 #define AR_PAIR_CONVERGED 65536	/* both sides are as recorded, and were found equal then */
 #define AR_PAIR_TRUSTED 524288	/* scanned, and the destination not looked at so far */
 #define AR_PAIR_SOME 262144	/* only names that were asked for, whoever owns the directory */
+#define AR_PAIR_AT_ONCE 1048576	/* NEW, and complete when it is closed: finished then, not later */
 #define AR_PAIR_SAME_DST 131072	/* the destination's side is as recorded */
 
 struct ar_pair {		/* one directory, or one page of it, on both sides */

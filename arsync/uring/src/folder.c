@@ -8,7 +8,8 @@
  * later, in batches that start when this one has ended.
  *
  * Times, and a mode that would lock the lane out, wait for ar_folder_finish, when
- * nothing will be written into the directory any more.
+ * nothing will be written into the directory any more; of a new one that no
+ * directory comes into (AR_PAIR_AT_ONCE) that is when it is closed.
  */
 #include <stdlib.h>
 
@@ -115,18 +116,19 @@ static void want_folder(const struct ar_lane *lane, const struct folder *folder,
 		want->mode |= 0700;
 }
 
-/* a new directory's owner, mode, xattrs and ACLs; times wait for the end */
+/* a new directory's owner, mode, xattrs and ACLs; its times, too, when it is complete */
 static int dress(struct ar_lane *lane, struct folder *folder, int fd, int *op)
 {
 	const struct ar_row *self = &ar_src_page(lane->batch, folder->pair)->self;
+	const bool is_complete = folder->pair->flags & AR_PAIR_AT_ONCE;
 	struct attr_target at = {
 		.fd = fd, .path_fd = -1, .dir_fd = -1, .name = "",
 		.src_fd = folder->src_fd, .src_dir_fd = -1, .src_name = "",
-		.pair = folder->index, .row = AR_NONE, .fresh = true, .no_times = true,
+		.pair = folder->index, .row = AR_NONE, .fresh = true, .no_times = !is_complete,
 	};
 	struct ar_want want;
 
-	want_folder(lane, folder, self, NULL, false, &want);
+	want_folder(lane, folder, self, NULL, is_complete, &want);
 	return ar_attr_apply(lane, &at, self, &want, op);
 }
 
@@ -259,8 +261,11 @@ static int open_again(int fd)
 }
 
 /* removes a staged directory and the files that this lane made in it */
-static void unstage(struct folder *folder)
+static void unstage(const struct ar_lane *lane, struct folder *folder)
 {
+	if (lane->euid && folder->dst_fd >= 0)	/* it may be dressed already */
+		(void)sys_fchmod(folder->dst_fd, 0700);
+
 	int fd = folder->dst_fd >= 0 ? open_again(folder->dst_fd) : -1;
 	DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
 
@@ -304,7 +309,7 @@ int ar_folder_open(struct ar_lane *lane, struct folder *folder, int *op)
 	}
 	if (err) {
 		if (folder->staged)
-			unstage(folder);
+			unstage(lane, folder);
 		close_all(folder);
 		return err;
 	}
@@ -358,6 +363,7 @@ int ar_folder_close(struct ar_lane *lane, struct folder *folder, int *op)
 
 	if (folder->staged) {
 		struct dst_path p = path_of_pair(lane->batch, folder->pair);
+		bool is_merged = false;
 		int tries = 0;
 
 		do {
@@ -367,11 +373,14 @@ int ar_folder_close(struct ar_lane *lane, struct folder *folder, int *op)
 			if (!err)
 				err = ar_place(folder->parent_fd, folder->temp, folder->parent_fd,
 					       p.name, true, op);
-			if (err == -EEXIST)
+			is_merged = err == -EEXIST;
+			if (is_merged)
 				err = merge(folder, p.name, op);
 		} while (err && ar_try_again(lane, err, &tries));
+		if (!err && is_merged && folder->pair->flags & AR_PAIR_AT_ONCE)
+			err = ar_folder_finish(lane, folder->pair, op);
 		if (err)
-			unstage(folder);
+			unstage(lane, folder);
 	}
 	close_all(folder);
 	return err;

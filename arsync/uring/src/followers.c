@@ -219,6 +219,31 @@ static bool find_dst(struct name *name, uint32_t pair, uint32_t row)
 	       !(name->dst->flags & AR_ROW_BAD) && !is_left_out(name->batch, pair, row);
 }
 
+/* the names of a pair that stay as they are, or the others */
+static int add_names(struct ar_later *later, struct name *name, uint32_t index, bool kept)
+{
+	struct ar_change *change = name->batch->changes + name->pair->change_first;
+	struct ar_change *const end = change + name->pair->change_count;
+
+	for (uint32_t row = 0; row < name->src_page->row_count; row++) {
+		name->src = &ar_rows(name->src_page)[row];
+		while (change < end && change->src_row < row)
+			change++;
+		if (!may_share_inode(name->src))
+			continue;
+		name->change = change < end && change->src_row == row ? change : NULL;
+		if (kept == !!name->change)
+			continue;
+		if (name->change && name->change->kind == AR_CHANGE_NONE)
+			continue;	/* neither first nor further: left alone */
+		int err = find_dst(name, index, row) ? add_name(later, name) : 0;
+		if (err)
+			return err;
+	}
+	return 0;
+}
+
+/* a name that stays comes first: the others are linked to it, and nothing is copied */
 static int add_pair(struct ar_later *later, struct ar_batch *batch, uint32_t index)
 {
 	struct ar_pair *pair = &batch->pairs[index];
@@ -228,23 +253,9 @@ static int add_pair(struct ar_later *later, struct ar_batch *batch, uint32_t ind
 		.src_page = ar_src_page(batch, pair),
 		.dst_page = ar_dst_page(batch, pair),
 	};
-	struct ar_change *change = batch->changes + pair->change_first;
-	struct ar_change *end = change + pair->change_count;
+	int err = add_names(later, &name, index, true);
 
-	for (uint32_t row = 0; row < name.src_page->row_count; row++) {
-		name.src = &ar_rows(name.src_page)[row];
-		while (change < end && change->src_row < row)
-			change++;
-		if (!may_share_inode(name.src))
-			continue;
-		name.change = change < end && change->src_row == row ? change : NULL;
-		if (name.change && name.change->kind == AR_CHANGE_NONE)
-			continue;	/* neither first nor further: left alone */
-		int err = find_dst(&name, index, row) ? add_name(later, &name) : 0;
-		if (err)
-			return err;
-	}
-	return 0;
+	return err ? err : add_names(later, &name, index, false);
 }
 
 int ar_followers_add(struct ar_later *later, struct ar_batch *batch)

@@ -351,4 +351,19 @@ bool ar_filter_hides_xattr(const struct ar_filter_table *table, const char *name
 #define AR_PROC_PATH_MAX (sizeof("/proc/self/fd/4294967295/") + NAME_MAX)
 void ar_proc_path(char *out, int fd, const char *name_or_null);
 
+/* the pair's directory is to be made by a lane */
+static inline bool ar_makes_dir(const struct ar_pair *pair)
+{
+	const uint32_t others = AR_PAIR_ROOT | AR_PAIR_NAMED | AR_PAIR_HELD;
+
+	return (pair->flags & AR_PAIR_NEW) && !(pair->flags & others);
+}
+
+/* all lanes share the file, when the rest of its batch is done */
+static inline bool ar_is_big(const struct ar_page *page, const struct ar_change *change)
+{
+	return (change->kind == AR_CHANGE_DATA || change->kind == AR_CHANGE_CHECK) &&
+	       ar_rows(page)[change->src_row].size >= AR_BIG_BYTES;
+}
+
 #endif

@@ -178,23 +178,10 @@ static inline bool ar_row_same(const struct stat *st, const struct ar_row *row)
 }
 
 /* one of AR_PAIR_NAMED was not there when it was scanned; its own pair has made it since */
-static inline bool ar_makes_dir(const struct ar_pair *pair)
-{
-	const uint32_t others = AR_PAIR_ROOT | AR_PAIR_NAMED | AR_PAIR_HELD;
-
-	return (pair->flags & AR_PAIR_NEW) && !(pair->flags & others);
-}
-
 /* the destination itself: the run has made it before it scanned anything */
 static inline bool ar_makes_root(const struct ar_pair *pair)
 {
 	return (pair->flags & AR_PAIR_ROOT) && (pair->self.why & AR_WHY_NEW);
-}
-
-static inline bool ar_is_big(const struct ar_page *page, const struct ar_change *change)
-{
-	return (change->kind == AR_CHANGE_DATA || change->kind == AR_CHANGE_CHECK) &&
-	       ar_rows(page)[change->src_row].size >= AR_BIG_BYTES;
 }
 
 /* ------------------------------------------------------------------- ring.c */

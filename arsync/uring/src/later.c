@@ -66,6 +66,42 @@ int ar_later_folder(struct ar_later *later, const struct ar_batch *batch,
 
 /* ----------------------------------------------------------------- directories */
 
+/* whether a change makes something new while its directory is open, and nothing later */
+static bool is_made_at_once(const struct ar_page *page, const struct ar_change *change)
+{
+	const bool is_entry = change->kind == AR_CHANGE_DATA ||
+			      change->kind == AR_CHANGE_SYMLINK ||
+			      change->kind == AR_CHANGE_SPECIAL;
+
+	return is_entry && change->state == AR_STATE_PLANNED && !ar_is_big(page, change);
+}
+
+/*
+ * Whether a new directory is complete when a lane closes it: no directory comes
+ * into it, no big file and no further name of a file.  Nor is a name in it linked
+ * elsewhere, for which its owner would have to be let in.
+ */
+static bool is_complete_at_once(const struct ar_batch *batch, const struct ar_pair *pair)
+{
+	const uint32_t not_plain = ~(uint32_t)(AR_PAIR_NEW | AR_PAIR_REPLACE | AR_PAIR_TOUCHED);
+	const struct ar_page *page = ar_src_page(batch, pair);
+	const struct ar_change *change = batch->changes + pair->change_first;
+
+	if (!ar_makes_dir(pair) || pair->flags & not_plain || !ar_is_whole(page))
+		return false;
+	for (uint32_t i = 0; i < page->row_count; i++) {
+		const struct ar_row *row = &ar_rows(page)[i];
+
+		if (row->type == DT_DIR || row->nlink > 1)
+			return false;
+	}
+	for (uint32_t i = 0; i < pair->change_count; i++) {
+		if (!is_made_at_once(page, &change[i]))
+			return false;
+	}
+	return true;
+}
+
 /*
  * One record a directory, by its first page.  Nobody knows yet what the further
  * pages of a long one will do in it, so such a directory is always finished:
@@ -73,16 +109,20 @@ int ar_later_folder(struct ar_later *later, const struct ar_batch *batch,
  */
 bool ar_needs_finish(const struct ar_page *page, const struct ar_pair *pair)
 {
-	if ((pair->flags & (AR_PAIR_NAMED | AR_PAIR_HELD)) || !(page->flags & AR_PAGE_FIRST))
+	if ((pair->flags & (AR_PAIR_NAMED | AR_PAIR_HELD | AR_PAIR_AT_ONCE)) ||
+	    !(page->flags & AR_PAGE_FIRST))
 		return false;
 	return (pair->flags & AR_PAIR_TOUCHED) || pair->self.kind ||
 	       !(page->flags & AR_PAGE_LAST);
 }
 
-static int add_dirs(struct ar_later *later, const struct ar_batch *batch)
+static int add_dirs(struct ar_later *later, struct ar_batch *batch)
 {
 	for (uint32_t i = 0; i < batch->pair_count; i++) {
-		const struct ar_pair *pair = &batch->pairs[i];
+		struct ar_pair *pair = &batch->pairs[i];
+
+		if (is_complete_at_once(batch, pair))
+			pair->flags |= AR_PAIR_AT_ONCE;
 		if (!ar_needs_finish(ar_src_page(batch, pair), pair))
 			continue;
 		int err = ar_later_folder(later, batch, pair);

@@ -54,7 +54,7 @@ struct follower_record {
 	struct ar_row dst;
 };
 
-/* whether a directory's times come last, in a batch of AR_LATER_DIRS */
+/* whether a directory's times come last, in a batch of AR_LATER_DIRS, which has taken it then */
 bool ar_needs_finish(const struct ar_page *page, const struct ar_pair *pair);
 
 struct leader_record {
