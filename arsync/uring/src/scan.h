@@ -14,7 +14,8 @@
  *	filter.c	which names the user leaves out
  *	earlier.c	what another source has given already
  *	trust.c		what is not looked at
- *	settle.c	what a batch left behind, for the manifest
+ *	settle.c	what a batch left behind, for the manifest (settle.h)
+ *	refresh.c	and of directories that are complete
  *	scan.c		which directories, and what becomes of each
  */
 #ifndef ARSYNC_SCAN_H

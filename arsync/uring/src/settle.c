@@ -5,35 +5,13 @@
  * scan's rows still hold.  A directory in which something was made is not complete
  * yet: its times come last, and so do its directories and further names of files.
  * It is recorded all the same, as one that is yet to converge, and refreshed when
- * all that is done.
+ * all that is done (refresh.c).
  */
 #include <stdlib.h>
 
 #include "hash.h"
 #include "later.h"
-#include "record.h"
-#include "scan.h"
-
-struct settling {
-	struct scan_call call;
-	const struct ar_batch *batch;
-	const struct ar_keeping *keeping;
-	struct ar_batch *fresh;		/* destination pages as they are now */
-	struct ar_batch *old;		/* as they were recorded, of both sides */
-	struct ar_batch *out;
-	struct ar_kept *kept;
-	uint32_t count;
-	struct ar_known src_known[AR_RECORD_ROWS];
-	struct ar_known dst_known[AR_RECORD_ROWS];
-	struct ar_known old_known[AR_RECORD_ROWS];
-	__int128 seen_horizon;		/* a ctime from here on may move unseen: when it was scanned */
-	__int128 horizon;		/* and now */
-	bool is_settled;		/* of the pair: nothing in it is pending, failed or racy */
-	bool is_early;			/* but its times, which come last */
-	uint32_t pair;			/* index */
-	/* of each row of the fresh page the hashes of chunks that were read, or NULL */
-	const struct ar_chunks *chunks[AR_RECORD_ROWS];
-};
+#include "settle.h"
 
 /* ------------------------------------------------------------------- one row */
 
@@ -42,8 +20,8 @@ static __int128 horizon(int64_t now_ns, int64_t granule_ns)
 	return granule_ns ? (__int128)now_ns - granule_ns : (__int128)INT64_MAX * INT64_MAX;
 }
 
-static void note_racy(struct settling *s, const struct ar_row *row, __int128 horizon,
-		      struct ar_known *known)
+void ar_settle_note_racy(struct settling *s, const struct ar_row *row, __int128 horizon,
+			 struct ar_known *known)
 {
 	const __int128 ctime_ns = (__int128)row->ctime_s * 1000000000 + row->ctime_n;
 
@@ -53,9 +31,8 @@ static void note_racy(struct settling *s, const struct ar_row *row, __int128 hor
 	s->is_settled = false;
 }
 
-/* row's flags say how it was seen before; -ENOENT where there is nothing of that name */
-static int look(struct settling *s, const struct ar_side *side, const char *name, size_t len,
-		struct ar_writer *w, struct ar_row *row)
+int ar_settle_look(struct settling *s, const struct ar_side *side, const char *name, size_t len,
+		   struct ar_writer *w, struct ar_row *row)
 {
 	const uint8_t flags = row->flags & AR_ROW_FOLLOWED;
 	struct statx stx;
@@ -79,7 +56,7 @@ static int look(struct settling *s, const struct ar_side *side, const char *name
 	return err;
 }
 
-static int copy_row(struct ar_writer *w, const struct ar_page *from, const struct ar_row *old)
+int ar_settle_copy(struct ar_writer *w, const struct ar_page *from, const struct ar_row *old)
 {
 	struct ar_row row = *old;
 	int err = ar_page_put(w, ar_row_name(from, old), old->name_len, &row.name_off);
@@ -93,8 +70,7 @@ static int copy_row(struct ar_writer *w, const struct ar_page *from, const struc
 
 /* ----------------------------------------------------------- the directory itself */
 
-/* opened, and its own row filled in; an error says that it cannot be recorded now */
-static int open_dest(struct settling *s, const struct ar_pair *pair, bool is_needed)
+int ar_settle_open(struct settling *s, const struct ar_pair *pair, bool is_needed)
 {
 	struct ar_side *side = &s->call.scratch->dir.side[DST];
 	const struct ar_page *path = ar_dst_path_page(s->batch, pair);
@@ -211,9 +187,9 @@ static bool is_as_made(const struct ar_rules *rules, const struct ar_row *row,
 static int look_again(struct settling *s, const struct ar_page *src, const struct ar_row *row,
 		      uint8_t flags, struct ar_writer *w, struct ar_known *known)
 {
+	struct ar_side *side = &s->call.scratch->dir.side[DST];
 	struct ar_row fresh = { .flags = flags };
-	int err = look(s, &s->call.scratch->dir.side[DST], ar_row_name(src, row), row->name_len, w,
-		       &fresh);
+	int err = ar_settle_look(s, side, ar_row_name(src, row), row->name_len, w, &fresh);
 
 	if (err) {
 		s->is_settled = false;
@@ -221,7 +197,7 @@ static int look_again(struct settling *s, const struct ar_page *src, const struc
 	}
 	if (!is_as_made(s->keeping->rules, row, &fresh))
 		memset(known, 0, sizeof(*known));
-	note_racy(s, &fresh, s->horizon, known);
+	ar_settle_note_racy(s, &fresh, s->horizon, known);
 	ar_page_add(w, &fresh);
 	return 0;
 }
@@ -243,15 +219,15 @@ static int fresh_row(struct settling *s, const struct ar_pair *pair, const struc
 		change = NULL;
 	}
 	know(s, pair, i, change, src_known, &known, &chunks);
-	note_racy(s, row, s->seen_horizon, src_known);
+	ar_settle_note_racy(s, row, s->seen_horizon, src_known);
 	if (row->flags & AR_ROW_BAD || (change && change->state != AR_STATE_DONE)) {
 		s->is_settled = false;
 	} else if (change) {
 		err = look_again(s, src, row, old ? old->flags : 0, w, &known);
 	} else if (old && !(old->flags & AR_ROW_BAD) &&
 		   (old->type == DT_DIR) == (row->type == DT_DIR)) {
-		note_racy(s, old, s->seen_horizon, &known);
-		err = copy_row(w, ar_dst_page(s->batch, pair), old);
+		ar_settle_note_racy(s, old, s->seen_horizon, &known);
+		err = ar_settle_copy(w, ar_dst_page(s->batch, pair), old);
 	}	/* a directory comes later, and what one is in the way of */
 	if (w->rows > before) {
 		s->dst_known[self + before] = known;
@@ -326,7 +302,7 @@ static int keep(struct settling *s, const struct ar_pair *pair, const struct ar_
 	return kept->key == AR_NONE ? -ENOMEM : 0;
 }
 
-static uint64_t sum_of(const struct ar_recorded *record)
+uint64_t ar_settle_sum(const struct ar_recorded *record)
 {
 	struct ar_record_head head;
 
@@ -336,8 +312,8 @@ static uint64_t sum_of(const struct ar_recorded *record)
 	return head.checksum;
 }
 
-static int keep_both(struct settling *s, const struct ar_pair *pair, const struct ar_batch *src,
-		     uint64_t src_page, uint64_t dst_page)
+int ar_settle_keep(struct settling *s, const struct ar_pair *pair, const struct ar_batch *src,
+		   uint64_t src_page, uint64_t dst_page)
 {
 	struct ar_recorded dst = { .page = dst_page, .known = s->dst_known };
 	struct ar_recorded record = { .page = src_page, .known = s->src_known };
@@ -354,15 +330,15 @@ static int keep_both(struct settling *s, const struct ar_pair *pair, const struc
 	if (s->is_settled && !dst.result && ar_pages_agree(s->keeping->rules, from, fresh)) {
 		record.flags = AR_RECORD_CONVERGED;
 		record.equality = s->keeping->equality;
-		record.partner = s->is_early ? ~sum_of(&dst) : sum_of(&dst);
+		record.partner = s->is_early ? ~ar_settle_sum(&dst) : ar_settle_sum(&dst);
 	}
 	return keep(s, pair, from, src, 0, &record);
 }
 
 /* ------------------------------------------------------------------- a batch */
 
-static int begin(struct settling *s, ar_scan *scan, const struct ar_batch *batch,
-		 const struct ar_keeping *keeping, struct ar_batch *out, struct ar_kept *kept)
+int ar_settle_begin(struct settling *s, ar_scan *scan, const struct ar_batch *batch,
+		    const struct ar_keeping *keeping, struct ar_batch *out, struct ar_kept *kept)
 {
 	struct timespec now;
 
@@ -380,7 +356,7 @@ static int begin(struct settling *s, ar_scan *scan, const struct ar_batch *batch
 	return ar_scan_begin(&s->call, scan, s->fresh);
 }
 
-static void end(struct settling *s)
+void ar_settle_end(struct settling *s)
 {
 	if (s->call.scratch)
 		ar_scan_end(&s->call);
@@ -422,11 +398,11 @@ static int settle_pair(struct settling *s, uint32_t i)
 			!(pair->flags & AR_PAIR_HELD) && !has_problem(s->batch, i);
 	s->is_early = ar_needs_finish(ar_src_page(s->batch, pair), pair);
 	ar_batch_clear(s->fresh);
-	int err = open_dest(s, pair, is_new || pair->change_count || pair->self.kind);
+	int err = ar_settle_open(s, pair, is_new || pair->change_count || pair->self.kind);
 	if (!err)
 		err = fresh_page(s, pair, &page);
 	if (!err)
-		err = keep_both(s, pair, s->batch, pair->src_page, page);
+		err = ar_settle_keep(s, pair, s->batch, pair->src_page, page);
 	ar_dir_reset(&s->call.scratch->dir, 0);
 	return err == -ENOMEM ? err : 0;	/* what cannot be looked at is not recorded */
 }
@@ -444,7 +420,7 @@ int ar_settle(ar_scan *scan, const struct ar_batch *batch, const struct ar_keepi
 	      struct ar_batch *out, struct ar_kept *kept)
 {
 	struct settling *s = calloc(1, sizeof(*s));
-	int err = s ? begin(s, scan, batch, keeping, out, kept) : -ENOMEM;
+	int err = s ? ar_settle_begin(s, scan, batch, keeping, out, kept) : -ENOMEM;
 
 	for (uint32_t i = 0; i < batch->pair_count && !err; i++) {
 		if (is_recordable(batch, &batch->pairs[i]))
@@ -452,157 +428,6 @@ int ar_settle(ar_scan *scan, const struct ar_batch *batch, const struct ar_keepi
 	}
 	int count = s ? (int)s->count : 0;
 	if (s)
-		end(s);
-	return err ? err : count;
-}
-
-/* -------------------------------------------------- directories that are complete */
-
-static int refresh_row(struct settling *s, const struct ar_page *page, const struct ar_row *row,
-		       const struct ar_page *dst, const struct ar_row *old, struct ar_writer *w)
-{
-	const struct ar_known *known = old ? &s->old_known[1 + (old - ar_rows(dst))] : NULL;
-	const bool is_named_again = row->type != DT_DIR && row->nlink > 1;
-	struct ar_row fresh = { .flags = old ? old->flags : 0 };
-
-	if (old && !is_named_again && page != dst) {
-		s->dst_known[1 + w->rows] = *known;
-		return copy_row(w, dst, old);
-	}
-	int err = look(s, &s->call.scratch->dir.side[DST], ar_row_name(page, row), row->name_len, w,
-		       &fresh);
-	if (err) {
-		s->is_settled = s->is_settled && page == dst;
-		return err == -ENOMEM ? err : 0;
-	}
-	memset(&s->dst_known[1 + w->rows], 0, sizeof(*known));
-	if (old && old->ino == fresh.ino && old->size == fresh.size &&
-	    old->mtime_s == fresh.mtime_s && old->mtime_n == fresh.mtime_n)
-		s->dst_known[1 + w->rows] = *known;
-	note_racy(s, &fresh, s->horizon, &s->dst_known[1 + w->rows]);
-	ar_page_add(w, &fresh);
-	return 0;
-}
-
-/* the rows of both pages, by name; what only the destination has may be gone by now */
-static int refresh_rows(struct settling *s, const struct ar_page *src, const struct ar_page *dst,
-			struct ar_writer *w)
-{
-	uint32_t i = 0, j = 0;
-	int err = 0;
-
-	while ((i < src->row_count || j < dst->row_count) && !err) {
-		const struct ar_row *a = i < src->row_count ? &ar_rows(src)[i] : NULL;
-		const struct ar_row *b = j < dst->row_count ? &ar_rows(dst)[j] : NULL;
-		int order = !a ? 1 : -1;
-
-		if (a && b)
-			order = ar_name_compare(ar_row_name(src, a), a->name_len,
-						ar_row_name(dst, b), b->name_len);
-		if (order > 0)
-			err = refresh_row(s, dst, b, dst, b, w);
-		else
-			err = refresh_row(s, src, a, dst, order ? NULL : b, w);
-		i += order <= 0;
-		j += order >= 0;
-	}
-	return err;
-}
-
-static uint32_t count_names(const struct ar_page *a, const struct ar_page *b)
-{
-	uint32_t at = 0, shared = 0;
-
-	for (uint32_t i = 0; i < a->row_count; i++) {
-		const struct ar_row *row = &ar_rows(a)[i];
-
-		shared += ar_row_from(b, &at, ar_row_name(a, row), row->name_len) != NULL;
-	}
-	return a->row_count + b->row_count - shared;
-}
-
-/* -EBADMSG for a damaged record; 1 when it does not begin its directory */
-static int unpack_first(struct settling *s, struct ar_recorded *record, int side,
-			struct ar_known *known)
-{
-	record->known = known;
-	int err = ar_records_unpack(record, 1, s->old, side);
-	if (err || record->result)
-		return err ? err : record->result;
-	return !(record->flags & AR_RECORD_FIRST);
-}
-
-static int refresh_pair(struct settling *s, const struct ar_pair *pair, struct ar_recorded *src,
-			struct ar_recorded *dst)
-{
-	struct ar_writer w = { .batch = s->fresh, .side = DST };
-	uint64_t page;
-
-	ar_batch_clear(s->fresh);
-	ar_batch_clear(s->old);
-	int err = unpack_first(s, src, 0, s->src_known);
-	if (!err)
-		err = unpack_first(s, dst, 1, s->old_known);
-	if (err)
-		return err < 0 ? err : 0;
-	const struct ar_page *src_page = (struct ar_page *)s->old->src;
-	const struct ar_page *dst_page = (struct ar_page *)s->old->dst;
-	const uint64_t sum = sum_of(dst);
-
-	s->is_settled = src->flags & AR_RECORD_CONVERGED &&
-			(src->partner == sum || src->partner == ~sum) &&
-			src->equality == s->keeping->equality &&
-			pair->self.state == AR_STATE_DONE;
-	memset(s->dst_known, 0, sizeof(s->dst_known[0]));
-	const uint32_t rows = count_names(src_page, dst_page);
-	if (rows > AR_PAGE_ROWS || src_page->flags != dst_page->flags)
-		return 0;
-	err = open_dest(s, pair, true);
-	if (!err)
-		err = ar_page_open(&w, rows);
-	if (!err)
-		err = refresh_rows(s, src_page, dst_page, &w);
-	if (!err)
-		err = ar_page_close(&w, &s->call.scratch->dir.side[DST], NULL,
-				 dst_page->flags & (AR_PAGE_FIRST | AR_PAGE_LAST), &page);
-	if (!err) {
-		const struct ar_page *fresh = (const struct ar_page *)(s->fresh->dst + page);
-
-		if (!(pair->flags & AR_PAIR_GIVEN) &&
-		    ar_attribute_why(s->keeping->rules, &src_page->self, &fresh->self))
-			s->is_settled = false;
-		err = keep_both(s, pair, s->old, 0, page);
-	}
-	ar_dir_reset(&s->call.scratch->dir, 0);
-	return err == -ENOMEM ? err : 0;
-}
-
-int ar_refresh(ar_scan *scan, const struct ar_batch *batch, const struct ar_chains *sides,
-	       const struct ar_keeping *keeping, struct ar_batch *out, struct ar_kept *kept)
-{
-	struct settling *s = calloc(1, sizeof(*s));
-	const uint8_t *bytes[2] = { sides[0].bytes, sides[1].bytes };
-	const uint64_t *len[2] = { sides[0].lens, sides[1].lens };
-	int err = s ? begin(s, scan, batch, keeping, out, kept) : -ENOMEM;
-
-	for (uint32_t i = 0; i < batch->pair_count && !err; i++) {
-		const struct ar_pair *pair = &batch->pairs[i];
-		struct ar_recorded first[2] = { 0 };
-
-		for (int side = 0; side < 2; side++) {
-			first[side] = (struct ar_recorded){ .bytes = bytes[side],
-							    .directory = pair->directory,
-							    .tree = sides[side].tree };
-			if (sides[side].counts[i])
-				first[side].len = *len[side];
-			for (uint32_t j = 0; j < sides[side].counts[i]; j++)
-				bytes[side] += *len[side]++;
-		}
-		if (first[0].len && first[1].len)
-			err = refresh_pair(s, pair, &first[0], &first[1]);
-	}
-	int count = s ? (int)s->count : 0;
-	if (s)
-		end(s);
+		ar_settle_end(s);
 	return err ? err : count;
 }
