@@ -236,8 +236,8 @@ class Scanner:
     ) -> tuple[int, GiantDirectory | None]:
         """Scan child directories of a compared batch until this one is full.
 
-        Returns: how many were scanned, at least one, and the rest of the last one when it has more
-            rows than a page.
+        Returns: how many were scanned, none where it was full before, and the rest of the last one
+            when it has more rows than a page.
         Raises: OutOfDescriptors, OutOfMemoryError; UsageError, FileError for merge files of filter
             rules.
         """
@@ -245,12 +245,13 @@ class Scanner:
         while True:
             done = int(lib.ar_scan_children(self.raw, parent.raw, first, count, batch.raw, more))
             _check(min(done, 0))
-            if done < count and self._selection and parent.asks_for_filter(first + done):
+            asks = done < count and parent.asks_for_filter(first + done)
+            if asks and self._selection:
                 path, inherited = parent.child_place(first + done)
                 in_dst = parent.is_extra(first + done)
                 table = self._selection.answer(inherited, path, in_dst=in_dst)
                 parent.set_child_filter(first + done, table)
-            if done:
+            if done or not asks:
                 return done, _giant(more)
 
     def scan_more(self, batch: Batch, giant: GiantDirectory) -> bool:

@@ -273,6 +273,18 @@ def test_several_starts_follow_each_other(tree: Path) -> None:
     assert walked(tree, starts=starts, threads=3).paths == [b"a", b"a/b", b"a/b/g", b"top"]
 
 
+def test_what_a_full_batch_leaves_comes_in_the_next(tmp_path: Path) -> None:
+    """A thread takes what is left of several batches at once, and the first of it fills its own."""
+    paths = forest(tmp_path, wide=6, deep=4)
+    for path in paths[1:]:
+        directory = tmp_path / os.fsdecode(path)
+        if directory.is_dir():
+            for number in range(1000):
+                (directory / f"{number:0250}").touch()
+                paths.append(path + b"/%0250d" % number)
+    assert walked(tmp_path).paths == sorted(paths)
+
+
 # -------------------------------------------------------------------- trouble
 
 
