@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 
 from arsync.diff import diff
@@ -246,15 +244,11 @@ def test_this_process_knows_what_it_may_do() -> None:
     assert identity == Identity.current()
 
 
-@pytest.mark.timed
-def test_a_hundred_thousand_changes_are_read_within_a_second() -> None:
-    """Names are printed at the rate at which small files are copied, and faster."""
+def test_a_batch_of_many_pages_gives_each_change_once() -> None:
+    """All directories and all that is in them."""
     rows = tuple(Row(b"file-%06d" % i, size=i) for i in range(1000))
     batch = compared(*(Pair(Page(rows, path=b"some/dir-%d" % i), None, NEW) for i in range(100)))
-    start = time.perf_counter()
-    count = sum(1 for _ in batch.changes())
-    assert count == 100_100
-    assert time.perf_counter() - start < 1
+    assert len({change.path for change in batch.changes()}) == 100_100
 
 
 def test_rows_are_as_wide_as_the_tests_think() -> None:

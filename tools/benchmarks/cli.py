@@ -8,10 +8,10 @@ import sys
 from collections.abc import Sequence
 from types import FrameType
 
-from . import copy_command, resync_command, rows_command
+from . import copy_command, resync_command, rows_command, start_command
 from .errors import BenchError
 
-COMMANDS = (copy_command, resync_command, rows_command)
+COMMANDS = (copy_command, resync_command, rows_command, start_command)
 EXIT_FAILED = 1
 EXIT_INTERRUPTED = 130
 
