@@ -198,11 +198,12 @@ class RunManifest:
         return "no run of these operands and options has looked at it yet"
 
     def _keep_others_out(self, dst: Root, stack: ExitStack) -> None:
-        """Lock, beside the store, those of trees that have this one in them or are in it."""
+        """Lock the destination and, beside its store, those above it; see that none below is."""
         for store in self._found.inside:
             lock.refuse_held(store / "lock", dst.path)
         for store in self._found.above:
             stack.callback(os.close, lock.share(store / "lock", dst.path))
+        stack.callback(os.close, lock.hold_tree(dst.fd, dst.path))
 
     def _walks_as(self, line: Any) -> bool:
         own = (self._sources, self._below, f"{self._equality:016x}")

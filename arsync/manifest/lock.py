@@ -6,6 +6,7 @@ a dead one is simply free; that its text is still there tells that the run did n
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import socket
@@ -16,7 +17,7 @@ from typing import Final
 
 from arsync.errors import FileError, LockHeldError, describe, quoted
 
-__all__ = ["Holder", "LockState", "hold", "look", "refuse_held", "release", "share"]
+__all__ = ["Holder", "LockState", "hold", "hold_tree", "look", "refuse_held", "release", "share"]
 
 # `look` shares a lock for some microseconds: that must not end a run that begins just then.
 _TRIES: Final = 10
@@ -81,6 +82,35 @@ def hold(path: Path, subject: bytes) -> tuple[int, bool]:
         os.close(lock_fd)
         raise FileError(describe("write", path, error.errno or 0)) from error
     return lock_fd, was_released
+
+
+def hold_tree(root_fd: int, subject: bytes) -> int:
+    """Keep other runs from a destination, wherever they have their manifests.
+
+    A filesystem without locks has none to give: then only the store's keeps them apart.
+
+    Args:
+        root_fd: of the destination's directory.
+        subject: the destination, for the message.
+    Returns: a descriptor; the lock is held for as long as it is open.
+    Raises: LockHeldError that names who holds it; FileError.
+    Source: flock(2), proc_locks(5).
+    """
+    try:
+        lock_fd = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=root_fd)
+    except OSError as error:
+        raise FileError(describe("open", subject, error.errno or 0)) from error
+    try:
+        _take(lock_fd)
+    except BlockingIOError as error:
+        refused = _refused(subject, _holder_of(os.fstat(lock_fd).st_ino))
+        os.close(lock_fd)
+        raise refused from error
+    except OSError as error:
+        if error.errno not in (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL):
+            os.close(lock_fd)
+            raise FileError(describe("lock", subject, error.errno or 0)) from error
+    return lock_fd
 
 
 def share(path: Path, subject: bytes) -> int:
@@ -164,6 +194,29 @@ def _take(lock_fd: int) -> None:
         else:
             return
     fcntl.flock(lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def _holder_of(inode: int) -> Holder | None:
+    """Return who locks an inode, as far as /proc tells: two filesystems may share a number."""
+    try:
+        for line in Path("/proc/locks").read_text().splitlines():
+            words = line.split()
+            if words[1] == "FLOCK" and words[5].rpartition(":")[2] == str(inode):
+                pid = int(words[4])
+                return Holder(pid, _started_s(pid), socket.gethostname())
+    except (OSError, IndexError, ValueError):
+        return None
+    return None
+
+
+def _started_s(pid: int) -> int:
+    """Return when a process began, in seconds since 1970.
+
+    Source: proc_pid_stat(5), starttime.
+    """
+    ticks = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
+    uptime_s = time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
+    return int(time.time() - uptime_s)
 
 
 def _holder(lock_fd: int) -> Holder | None:

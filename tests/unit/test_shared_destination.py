@@ -279,6 +279,22 @@ def test_runs_at_two_depths_do_not_meet(place: Path) -> None:
     copy(place, "a")
 
 
+def test_two_state_directories_keep_no_two_runs_apart(place: Path) -> None:
+    """The destination itself is locked, and the second run says who has it."""
+    elsewhere = SyncOptions(manifest=ManifestPolicy(state_dir=place / "another state"))
+    with paused_at(Op.RENAME) as pause, ThreadPoolExecutor() as threads:
+        (place / "a/new").write_bytes(b"new")
+        (place / "dst").mkdir(exist_ok=True)
+        (place / "dst/new").write_bytes(b"before")
+        running = threads.submit(copy, place, "a")
+        pause.wait()
+        with pytest.raises(LockHeldError, match=f"process {os.getpid()} on "):
+            sync(f"{place}/a/", place / "dst", elsewhere)
+        pause.resume()
+        running.result()
+    assert sync(f"{place}/a/", place / "dst", elsewhere).exit_code == 0
+
+
 def test_a_tree_within_a_tree_ends_trust(place: Path) -> None:
     """What the runs into the inner one do stands in its own history."""
     nested(place)
