@@ -170,6 +170,7 @@ struct ar_change {
 #define AR_PAIR_IMPLIED 256	/* named by -R as a directory on the way: no rule hides it */
 #define AR_PAIR_GIVEN 512	/* its own attributes are an earlier source's, and have been compared */
 #define AR_PAIR_HELD 4096	/* its own change is elsewhere: it waits for entries (-m) */
+#define AR_PAIR_BARE 2097152	/* the change of a HELD one: what comes into it is elsewhere */
 #define AR_PAIR_EXTRA 1024	/* the destination page holds extras, the source page is a path */
 #define AR_PAIR_KEPT 2048	/* of EXTRA: something else in the directory stays */
 #define AR_PAIR_CARRIED 16384	/* of EXTRA: all in it goes with a directory above */

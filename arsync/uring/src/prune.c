@@ -73,7 +73,7 @@ int ar_prune_hold(struct ar_batch *batch, uint32_t index, struct ar_batch *out)
 	pair->self = from->self;
 	pair->filter = from->filter;
 	/* what comes into it later moves its mtime */
-	pair->flags = from->flags | AR_PAIR_TOUCHED;
+	pair->flags = from->flags | AR_PAIR_TOUCHED | AR_PAIR_BARE;
 	if (pair->self.kind) {
 		const bool is_new = pair->self.why & (AR_WHY_NEW | AR_WHY_TYPE);
 
