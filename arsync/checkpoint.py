@@ -125,7 +125,7 @@ def manifest_directories(
 
 def _refuse_state_directory(policy: ManifestPolicy, dst: Root) -> None:
     state = state_directory(policy.state_dir)
-    if state.is_dir() and os.path.samestat(state.stat(), os.stat(dst.fd)):
+    if os.path.isdir(state) and os.path.samestat(os.stat(state), os.stat(dst.fd)):
         raise SelectionError(
             f"DST {quoted(dst.path)} is where manifests are kept (--state-dir puts them elsewhere)"
         )

@@ -9,7 +9,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from arsync.errors import ArsyncError, SelectionError, describe, quoted
+from arsync.errors import ArsyncError, FileError, SelectionError, describe, quoted
 from arsync.manifest.identity import Identity, identify
 from arsync.manifest.places import damaged_stores, find, identity_in, stores
 
@@ -42,10 +42,10 @@ def locate(state: Path, dst: bytes) -> Located:
     Raises: SelectionError where there is none; ManifestError where two match; FileError.
     """
     itself = Path(os.fsdecode(dst))
-    if (itself / "destination.json").is_file() and (itself / "data.mdb").is_file():
+    if all(os.path.isfile(itself / name) for name in ("destination.json", "data.mdb")):
         identity = identity_in(itself)
         return Located(itself, identity, root_of(identity))
-    if not state.is_dir():
+    if not _is_directory(state):
         raise SelectionError(f"no manifest is kept in {quoted(state)}: there is no such directory")
     try:
         is_directory = itself.stat() and itself.is_dir()
@@ -60,6 +60,13 @@ def locate(state: Path, dst: bytes) -> Located:
         raise SelectionError(_no_store(state, dst))
     root = os.fsencode(found.destination.path)
     return Located(found.store, identity_in(found.store), root, found.below)
+
+
+def _is_directory(state: Path) -> bool:
+    try:
+        return state.is_dir()
+    except OSError as error:
+        raise FileError(describe("read", state, error.errno or 0)) from error
 
 
 def root_of(identity: Identity) -> bytes | None:

@@ -161,7 +161,7 @@ def find(state: Path, dst: bytes, *, make: bool = True) -> Found:
         directory on a network filesystem; ManifestCorruptError where nobody can tell whose a
         store is, and none of the others is this destination's; FileError.
     """
-    if make or state.exists():
+    if make or os.path.exists(state):
         _prepare(state)
     known, damaged = _survey(state)
     found: Found | None = None

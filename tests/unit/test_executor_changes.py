@@ -14,10 +14,11 @@ from arsync.model import ChangeFlag, Op, ProblemKind, WarningKind
 from arsync.options import ARCHIVE, SyncOptions
 from arsync.uring.faults import counted, passes, paused_at
 from arsync.uring.scanner import scan_flags
-from tests.kit import File, HardLink, Pattern, Tree, assert_same, make
+from tests.kit import Dir, File, HardLink, Pattern, Tree, assert_same, make
+from tests.kit.children import NOBODY, become_nobody, in_child
 from tests.kit.scanning import Scanner
 from tests.kit.syncing import Ran, assert_hashed, run, running, single
-from tests.requirements import need_root
+from tests.requirements import need_root, need_unprivileged
 
 MIB = 1 << 20
 BUFFER = 64 << 10
@@ -251,6 +252,35 @@ def test_a_destination_directory_that_appears_meanwhile(tmp_path: Path, engine: 
         "g": b"g",
         "h": b"h",
     }
+
+
+@pytest.mark.parametrize("theirs", [0o755, 0o500])
+def test_one_that_appears_where_the_owner_may_not_write(
+    tmp_path: Path, engine: str, theirs: int
+) -> None:
+    """Neither the mode that it shall have, nor the one that it was given, keeps its owner out."""
+    need_unprivileged()
+    src, dst = tmp_path / "src", tmp_path / "dst"
+    for directory in (tmp_path, *tmp_path.parents[:-2]):
+        os.chmod(directory, os.stat(directory).st_mode | 0o011)
+    make(Tree({"d": Dir({"f": File(b"f"), "g": File(b"g")}, mode=0o500, mtime_ns=NS)}), src)
+    for path in (src, src / "d", src / "d/f", src / "d/g"):
+        os.chown(path, NOBODY, NOBODY)
+    dst.mkdir()
+    os.chown(dst, NOBODY, NOBODY)
+
+    def merge() -> list[object]:
+        become_nobody()
+        with paused_at(Op.RENAME) as pause, running(src, dst, ARCHIVE, **single(engine)) as ran:
+            pause.wait()
+            make(Tree({"d": {"g": File(b"theirs"), "h": File(b"h")}}), dst)
+            (dst / "d").chmod(theirs)
+            pause.resume()
+        info = (dst / "d").stat()
+        contents = [(dst / "d" / name).read_text() for name in "fgh"]
+        return [ran.code, contents, info.st_mode & 0o7777, info.st_mtime_ns]
+
+    assert in_child(merge) == [0, ["f", "g", "h"], 0o500, NS]
 
 
 def test_a_mode_that_chown_has_cut_is_never_seen(tmp_path: Path, engine: str) -> None:

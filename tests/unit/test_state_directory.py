@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,9 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from arsync.errors import FileError
 from tests.kit import File, Tree, make
+from tests.kit.children import NOBODY
 from tests.kit.programs import run_arsync
-from tests.requirements import need_root
+from tests.requirements import need_root, need_unprivileged
 
 TREE = {"f": File(b"f"), "sub": {"g": File(b"g")}}
 NAMES = {"f", "sub", "sub/g"}
@@ -209,3 +212,25 @@ def test_without_a_home_there_is_no_manifest(
 
 def _no_such_user(uid: int) -> object:
     raise KeyError(f"getpwuid(): uid not found: {uid}")
+
+
+@pytest.mark.parametrize("option", ["--manifest", "--no-manifest", "--dry-run", "--trust-dst"])
+def test_one_that_cannot_be_looked_at(
+    option: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in the home of another user: a run goes on without, a command says what is wrong."""
+    need_unprivileged()
+    home = tmp_path / "home"
+    home.mkdir(mode=0o700)
+    monkeypatch.setenv("XDG_STATE_HOME", str(home / "state"))
+    monkeypatch.delenv("ARSYNC_STATE_DIR", raising=False)
+    make(Tree({"f": File(b"f")}), tmp_path / "src")
+    (tmp_path / "dst").mkdir()
+    os.chown(tmp_path / "dst", NOBODY, NOBODY)
+    os.chmod(tmp_path, 0o711)
+    done = run_arsync(["-r", option, "src/", "dst"], cwd=tmp_path, as_nobody=True)
+    assert (done.code, done.stderr) == (0, b"")
+    assert names_in(tmp_path / "dst") == (set() if option == "--dry-run" else {"f"})
+    asked = run_arsync(["status", "dst"], cwd=tmp_path, as_nobody=True)
+    assert asked.code == FileError.exit_code
+    assert asked.stderr == f"arsync: cannot read '{home}/state/arsync': Permission denied\n".encode()

@@ -184,17 +184,22 @@ static bool is_only_named(const struct ar_lane *lane, const struct ar_pair *pair
 	return (pair->flags & flags) == flags && !ar_src_page(lane->batch, pair)->path_len;
 }
 
-/* a directory that someone else wrote may deny its own owner to work in it */
-static void let_owner_in(struct ar_lane *lane, struct folder *folder)
+/* a directory may deny its own owner, who is not root, to work in it */
+static void let_owner_in(const struct ar_lane *lane, int fd)
 {
 	struct stat st;
 
-	if (!lane->euid || !(lane->rules->keep & AR_KEEP_PERMS) ||
-	    !is_written(lane, folder->pair) || is_only_named(lane, folder->pair))
-		return;
-	if (!sys_fstat(folder->dst_fd, &st) && st.st_uid == lane->euid &&
+	if (lane->euid && !sys_fstat(fd, &st) && st.st_uid == lane->euid &&
 	    (st.st_mode & 0700) != 0700)
-		(void)sys_fchmod(folder->dst_fd, (st.st_mode & 07777) | 0700);
+		(void)sys_fchmod(fd, (st.st_mode & 07777) | 0700);
+}
+
+/* one that someone else wrote; what it shall be it becomes when it is finished */
+static void let_owner_write(const struct ar_lane *lane, const struct folder *folder)
+{
+	if ((lane->rules->keep & AR_KEEP_PERMS) && is_written(lane, folder->pair) &&
+	    !is_only_named(lane, folder->pair))
+		let_owner_in(lane, folder->dst_fd);
 }
 
 static int make_in_place(struct ar_lane *lane, struct folder *folder, int parent_fd,
@@ -263,8 +268,8 @@ static int open_again(int fd)
 /* removes a staged directory and the files that this lane made in it */
 static void unstage(const struct ar_lane *lane, struct folder *folder)
 {
-	if (lane->euid && folder->dst_fd >= 0)	/* it may be dressed already */
-		(void)sys_fchmod(folder->dst_fd, 0700);
+	if (folder->dst_fd >= 0)	/* it may be dressed already */
+		let_owner_in(lane, folder->dst_fd);
 
 	int fd = folder->dst_fd >= 0 ? open_again(folder->dst_fd) : -1;
 	DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
@@ -304,7 +309,7 @@ int ar_folder_open(struct ar_lane *lane, struct folder *folder, int *op)
 		if (!err && !ar_is_dry_run(lane)) {
 			folder->umask = ar_folder_umask(lane, folder->dst_fd);
 			settle_setgid(lane, folder);
-			let_owner_in(lane, folder);
+			let_owner_write(lane, folder);
 		}
 	}
 	if (err) {
@@ -318,9 +323,14 @@ int ar_folder_open(struct ar_lane *lane, struct folder *folder, int *op)
 }
 
 /* the directory appeared meanwhile by another hand: what we made moves into it */
-static int merge(struct folder *folder, const char *name, int *op)
+static int merge(const struct ar_lane *lane, struct folder *folder, const char *name, int *op)
 {
 	int into = sys_open(AR_OP_OPEN_TARGET, folder->parent_fd, name, DIR_FLAGS, 0);
+
+	let_owner_in(lane, folder->dst_fd);	/* it is dressed already */
+	if (into >= 0 && lane->rules->keep & AR_KEEP_PERMS)
+		let_owner_in(lane, into);
+
 	int fd = open_again(folder->dst_fd);
 	DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
 	int err = into < 0 ? into : dir ? 0 : -ENOMEM;
@@ -375,7 +385,7 @@ int ar_folder_close(struct ar_lane *lane, struct folder *folder, int *op)
 					       p.name, true, op);
 			is_merged = err == -EEXIST;
 			if (is_merged)
-				err = merge(folder, p.name, op);
+				err = merge(lane, folder, p.name, op);
 		} while (err && ar_try_again(lane, err, &tries));
 		if (!err && is_merged && folder->pair->flags & AR_PAIR_AT_ONCE)
 			err = ar_folder_finish(lane, folder->pair, op);
