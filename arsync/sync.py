@@ -264,7 +264,7 @@ class _Run:
             checkpoint = self._manifest.checkpoint(scanner, rules, granule, sources)
         with ExitStack() as stack:
             extras = stack.enter_context(Later(LaterKind.EXTRAS)) if makes_way else None
-            dirs = None if self._dry_run else stack.enter_context(Later(LaterKind.DIRS))
+            dirs = None if self._dry_run else stack.enter_context(Later(self._kind_of_dirs))
             reads = checkpoint or self._options.update.checksum
             if dst and (reads or not self._dry_run):
                 settings = make_settings(self._options, self._engine, scanner.src, dst, temp_dir_fd)
@@ -403,9 +403,17 @@ class _Run:
                 self._run_phase(Phase.DELETE, extras, in_order=part is ExtrasPass.DIRS)
 
     def _settle(self, extras: Later) -> Tally:
-        write = self._options.write
-        beside = write.backup_dir is None and self._delete_policy.trash_dir is None
-        return extras.settle(backups_stay=write.backup and beside)
+        stay = self._options.write.backup and not self._keeps_elsewhere
+        return extras.settle(backups_stay=stay)
+
+    @property
+    def _keeps_elsewhere(self) -> bool:
+        """Tell whether what goes is kept in a directory for it, which may be one that is made."""
+        return (self._options.write.backup_dir or self._delete_policy.trash_dir) is not None
+
+    @property
+    def _kind_of_dirs(self) -> LaterKind:
+        return LaterKind.ALL_DIRS if self._keeps_elsewhere else LaterKind.DIRS
 
     def _note_read_errors(self, batch: Batch) -> None:
         if batch.problem_count and batch.has_read_errors():

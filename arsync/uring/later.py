@@ -30,6 +30,7 @@ class LaterKind(enum.IntEnum):
     EXTRAS = 3
     SOURCES = 4
     PLANNED_SOURCES = 5
+    ALL_DIRS = 6
 
 
 class ExtrasPass(enum.IntEnum):

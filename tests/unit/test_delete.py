@@ -460,3 +460,14 @@ def test_an_entry_that_cannot_be_moved_fails(tmp_path: Path) -> None:
     assert {op for _, op, _ in ran.failed} >= {Op.BURY}
     assert ran.report.counts.deleted == 0
     assert states(ran)[b"x/y/b"] == State.SKIPPED
+
+
+@pytest.mark.parametrize("option", ["--backup-dir=new", "--trash-dir=new", "--backup-dir=new/sub"])
+def test_what_is_kept_in_a_directory_that_is_new(option: str, tmp_path: Path) -> None:
+    """It gets its time when nothing comes into it any more."""
+    src, dst = places(tmp_path)
+    make(Tree({"new": Dir({"f": File(b"f")}, mtime_ns=5)}), src)
+    done = run_arsync(["-a", "--delete", option, f"{src}/", f"{dst}"])
+    assert (done.code, done.stderr) == (0, b"")
+    assert list((dst / "new").rglob("c"))
+    assert (dst / "new").stat().st_mtime_ns == 5

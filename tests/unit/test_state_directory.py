@@ -233,4 +233,5 @@ def test_one_that_cannot_be_looked_at(
     assert names_in(tmp_path / "dst") == (set() if option == "--dry-run" else {"f"})
     asked = run_arsync(["status", "dst"], cwd=tmp_path, as_nobody=True)
     assert asked.code == FileError.exit_code
-    assert asked.stderr == f"arsync: cannot read '{home}/state/arsync': Permission denied\n".encode()
+    said = f"arsync: cannot read '{home}/state/arsync': Permission denied\n"
+    assert asked.stderr.decode() == said

@@ -592,6 +592,7 @@ typedef struct ar_later ar_later;
 #define AR_LATER_EXTRAS 3
 #define AR_LATER_SOURCES 4	/* takes batches that are done: what may leave the source */
 #define AR_LATER_PLANNED_SOURCES 5	/* those of a dry run: what would */
+#define AR_LATER_ALL_DIRS 6	/* DIRS where backups may come into any: no AR_PAIR_AT_ONCE */
 
 #define AR_EXTRAS_FILES 1	/* all but directories */
 #define AR_EXTRAS_DIRS 2	/* directories, those in others first */

@@ -121,7 +121,7 @@ static int add_dirs(struct ar_later *later, struct ar_batch *batch)
 	for (uint32_t i = 0; i < batch->pair_count; i++) {
 		struct ar_pair *pair = &batch->pairs[i];
 
-		if (is_complete_at_once(batch, pair))
+		if (!later->takes_all && is_complete_at_once(batch, pair))
 			pair->flags |= AR_PAIR_AT_ONCE;
 		if (!ar_needs_finish(ar_src_page(batch, pair), pair))
 			continue;
@@ -251,13 +251,16 @@ int ar_later_next(ar_later *later, struct ar_batch *out)
 
 int ar_later_open(int spool_fd, uint32_t what, ar_later **out)
 {
-	if (what < AR_LATER_LINKS || what > AR_LATER_PLANNED_SOURCES)
+	if (what < AR_LATER_LINKS || what > AR_LATER_ALL_DIRS)
 		return -EINVAL;
 	struct ar_later *later = ar_fault(AR_OP_MEMORY, NULL) ? NULL : calloc(1, sizeof(*later));
 	if (!later)
 		return -ENOMEM;
 	later->is_planned = what == AR_LATER_PLANNED_SOURCES;
-	later->what = later->is_planned ? AR_LATER_SOURCES : what;
+	later->takes_all = what == AR_LATER_ALL_DIRS;
+	later->what = later->is_planned ? AR_LATER_SOURCES
+		    : later->takes_all	? AR_LATER_DIRS
+					: what;
 	ar_spool_init(&later->spool, spool_fd);
 	if (what == AR_LATER_LINKS) {
 		later->inodes = ar_inodes_new();

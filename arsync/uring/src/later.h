@@ -71,6 +71,7 @@ struct ar_later {
 	uint32_t what;
 	bool reading;
 	bool is_planned;	/* of SOURCES: by a dry run */
+	bool takes_all;		/* of DIRS: none is complete when it is closed */
 	uint64_t count;
 	uint64_t position;	/* of the next record to read */
 	uint32_t pass;		/* AR_EXTRAS_* */
