@@ -79,8 +79,9 @@ class Call:
     placed: bytes
 
     def args(self, dst: str) -> list[str | bytes]:
-        """Return the command line for a destination."""
-        return [*self.options, *self.sources, dst]
+        """Return the command line for a destination; "rsync" is the one of rsync."""
+        own = ["--allow-empty-source"] if self.deletes and dst != "rsync" else []
+        return [*self.options, *own, *self.sources, dst]
 
     @property
     def deletes(self) -> bool:

@@ -194,6 +194,8 @@ def test_a_name_that_stays_is_the_first_of_its_directory() -> None:
     src = Page((name(b"a"), name(b"b"), name(b"c")))
     dst = Page((name(b"b", ino=51),))
     assert linked(compared(Pair(src, dst))) == [(b"a", b"b", Why.NEW), (b"c", b"b", Why.NEW)]
+    dst = Page((name(b"b", ino=51, mode=0o600), name(b"c", ino=52)))
+    assert [first for _, first, _ in linked(compared(Pair(src, dst)))] == [b"b", b"b"]
 
 
 def test_a_type_that_is_left_out_is_not_linked_either() -> None:

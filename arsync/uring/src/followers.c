@@ -232,8 +232,10 @@ static int add_names(struct ar_later *later, struct name *name, uint32_t index, 
 		if (!may_share_inode(name->src))
 			continue;
 		name->change = change < end && change->src_row == row ? change : NULL;
-		if (kept == !!name->change)
+		if (kept != keeps_inode(name->change))
 			continue;
+		if (name->change && name->change->state == AR_STATE_LATER)
+			continue;	/* it follows already */
 		if (name->change && name->change->kind == AR_CHANGE_NONE)
 			continue;	/* neither first nor further: left alone */
 		int err = find_dst(name, index, row) ? add_name(later, name) : 0;
