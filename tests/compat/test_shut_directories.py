@@ -81,3 +81,23 @@ def test_a_shut_directory_on_the_way(arena: Arena) -> None:
     shut = Dir({"e": Dir({"f": File()}, mode=0o500)}, mode=0o500)
     world = {"src": {"d": shut}, "dst": {"d": Dir({"e": Dir({}, mode=0o500)}, mode=0o500)}}
     arena.run(Tree(world), "-aR", "src/./d/e/f", "dst", as_nobody=True, prepare=give_away)
+
+
+@pytest.mark.parametrize("mode", [0o500, 0o555])
+@pytest.mark.parametrize("entries", [{}, {"f": File(b"f")}], ids=["empty", "filled"])
+@pytest.mark.parametrize(
+    "call",
+    [["src/", "dst"], ["src/d", "dst"], ["-R", "src/./d/new", "dst"], ["-R", "src/./d", "dst"]],
+    ids=" ".join,
+)
+def test_a_directory_is_all_that_comes_into_one(
+    call: list[str], entries: dict[str, File], mode: int, arena: Arena
+) -> None:
+    """Its owner is let in for a new directory, too, and it gets its mode back."""
+    world = {
+        "src": {"d": Dir({"new": Dir(entries, mode=0o755)}, mode=mode)},
+        "dst": {"d": Dir(mode=mode)},
+    }
+    result = arena.run(Tree(world), "-a", *call, as_nobody=True, prepare=give_away)
+    assert result["dst/d"].mode == mode
+    assert "dst/d/new" in result

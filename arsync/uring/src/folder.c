@@ -242,6 +242,9 @@ static int make_directory(struct ar_lane *lane, struct folder *folder, int *op)
 	if (parent_fd < 0)
 		return parent_fd;
 	folder->umask = ar_folder_umask(lane, parent_fd);
+	/* finished later, as a name comes into it; of the root only its own pair knows that */
+	if (p.parent_len && lane->rules->keep & AR_KEEP_PERMS)
+		let_owner_in(lane, parent_fd);
 	if (has_work_of_its_own(lane, folder->pair) || (folder->pair->flags & AR_PAIR_REPLACE))
 		return make_staged(lane, folder, parent_fd, op);
 	return make_in_place(lane, folder, parent_fd, p.name, op);
