@@ -21,9 +21,12 @@ from arsync.uring.recording import Kept
 
 __all__ = ["Known", "Recorder"]
 
-_GROUP_BYTES: Final = 8 << 20
-_GROUPS_WAITING: Final = 2
+_GROUP_BYTES: Final = 6 << 20
+_GROUPS_WAITING: Final = 1
 _GROUP_S: Final = 5.0
+_PAGE_BYTES: Final = 500
+_ID_BYTES: Final = 250
+"""What Python takes for a page, and for the id of a directory, beside their own bytes."""
 _ALL_NAMES: Final = (b"", b"\xff" * 255)
 
 
@@ -178,6 +181,7 @@ class Recorder(Known):
             if key in one.ids:
                 return one.ids[key]
         known = self._now.ids[key] = self._next_id
+        self._now.bytes += _ID_BYTES
         self._next_id += 1
         return known
 
@@ -257,7 +261,7 @@ class Recorder(Known):
 
     def _note(self, tree: int, directory: int, first: bytes, length: int) -> None:
         self._now.firsts[tree, directory] = first
-        self._now.bytes += length
+        self._now.bytes += length + _PAGE_BYTES
 
     def _pass_on(self, *, at_once: bool) -> None:
         with self._passing:  # groups are committed in the order in which they were gathered

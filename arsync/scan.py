@@ -16,7 +16,7 @@ from itertools import repeat
 from typing import Final, Protocol
 
 from arsync.diff import diff
-from arsync.errors import InternalError
+from arsync.errors import FileError, InternalError
 from arsync.prune import Held, Pruner
 from arsync.uring.batch import Batch
 from arsync.uring.rules import Rules
@@ -27,6 +27,7 @@ __all__ = ["Chain", "Memory", "Named", "Receiver", "Start", "Walk", "Whole"]
 # Directories that one call takes at most; fewer while there are few, so that all threads have some.
 _TAKE_AT_MOST: Final = 128
 _SCARCE_PAUSE_S: Final = 0.01
+_SCARCE_S: Final = 10.0
 
 
 @dataclass(frozen=True)
@@ -377,13 +378,20 @@ class Walk:
         """Fill the batch; where descriptors run out, wait for lanes to give some back.
 
         Returns: what is left of the task; a directory of which another page comes.
+        Raises: FileError where nobody gives any back for some seconds.
         """
+        until = time.monotonic() + _SCARCE_S
         while True:
             try:
                 return self._fill(task, batch)
             except OutOfDescriptors:
                 if self._stopped:
                     return [], None
+                if time.monotonic() > until:
+                    raise FileError(
+                        "cannot walk: too many open files, of this process or of the system "
+                        "(ulimit -n says how many it may have)"
+                    ) from None
                 time.sleep(_SCARCE_PAUSE_S)
 
     def _fill(self, task: _Task, batch: Batch) -> tuple[list[_Task], GiantDirectory | None]:

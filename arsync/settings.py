@@ -13,7 +13,7 @@ import resource
 from dataclasses import dataclass
 from typing import Final
 
-from arsync.errors import NotSupportedError, UsageError, quoted
+from arsync.errors import FileError, NotSupportedError, UsageError, quoted
 from arsync.model import Method
 from arsync.options import DeletePolicy, EngineOptions, SyncOptions, WritePolicy
 from arsync.uring.executor import Backup, ExecutorSettings, new_run_name
@@ -47,6 +47,8 @@ SYNC_LANES_A_CORE: Final = 4
 
 _SHARED_FDS: Final = 6
 """Descriptors of all threads: the roots, --temp-dir, two spools, one that comes and goes."""
+_LEAST_FDS: Final = 14
+"""With fewer free ones a run would fail file by file."""
 _LANE_FDS: Final = 10
 """Of a lane with one file: ring, parent, three of the directory, two of the file, a pipe, one."""
 _SCAN_FDS: Final = 4
@@ -96,11 +98,17 @@ def choose_run_engine(options: EngineOptions) -> EngineChoice:
     Where few descriptors are allowed there are fewer threads: each holds some while it waits for
     more, so too many of them would wait for each other.
 
-    Raises: NotSupportedError when --engine=uring is asked for and there is no ring.
+    Raises: NotSupportedError when --engine=uring is asked for and there is no ring; FileError
+        where this process may open too few files.
     """
     cores = len(os.sched_getaffinity(0))
     ring, note = _has_ring(options)
-    half = (_count_free_descriptors() - _SHARED_FDS) // 2
+    free = _count_free_descriptors()
+    if free < _LEAST_FDS:
+        raise FileError(
+            f"cannot work with {free} free descriptors: {_LEAST_FDS} are needed (see ulimit -n)"
+        )
+    half = (free - _SHARED_FDS) // 2
     most_lanes, most_scan_threads = max(1, half // _LANE_FDS), max(1, half // _SCAN_FDS)
     lanes = cores if ring else cores * SYNC_LANES_A_CORE
     lanes = options.cpu_count or min(lanes, most_lanes)

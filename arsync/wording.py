@@ -150,7 +150,8 @@ WARNING_TEXTS: Final[Mapping[WarningKind, str]] = MappingProxyType(
         WarningKind.NO_REFLINKS: f"not cloned and not copied, {_REFLINK_ADVICE}",
         WarningKind.NOT_HELD: "the destination cannot hold everything",
         WarningKind.UNSTABLE: "changed while they were read, the last read was kept",
-        WarningKind.SKIPPED: "left out, not of a type that is asked for (device nodes need root)",
+        WarningKind.SKIPPED: "left out, not of a type that is asked for"
+        + ("" if os.geteuid() == 0 else " (device nodes need root)"),
         WarningKind.LOOP: "directories that contain themselves were not entered",
         WarningKind.UNSAFE: "symlinks that point out of the tree were left out",
         WarningKind.KEPT: "only DST has them, and they were not deleted",

@@ -95,6 +95,10 @@ def state_directory(option: str | None = None) -> Path:
     given = option or os.environ.get(STATE_VARIABLE, "")
     if given:
         return Path(os.path.abspath(given))
+    return _usual_directory()
+
+
+def _usual_directory() -> Path:
     home = os.environ.get("XDG_STATE_HOME", "")
     # A relative path is to be ignored, says the specification.
     try:
@@ -189,13 +193,15 @@ def find(state: Path, dst: bytes, *, make: bool = True) -> Found:
 
 
 def settle(found: Found) -> None:
-    """Write into a store whose it is and where that was last seen.
+    """Write into a store whose it is and where that was last seen, where it does not say so yet.
 
     Durability: on disk when it returns.
     Raises: FileError.
     """
     path = found.store / _IDENTITY_FILE
     draft = path.with_suffix(".new")
+    if not found.is_new and identity_in(found.store) == found.destination:
+        return
     try:
         found.store.mkdir(mode=0o700, exist_ok=True)
         with draft.open("w", encoding="utf-8") as file:
@@ -227,9 +233,19 @@ def put_in_place(new: Path, old: Path, aside: Path) -> None:
         raise FileError(describe("replace", old, error.errno or 0)) from error
 
 
+def _make(state: Path) -> None:
+    """Make the state directory; above one that somebody named nothing is made: it may be a slip."""
+    try:
+        state.mkdir(mode=0o700, exist_ok=True)
+    except FileNotFoundError:
+        if state != _usual_directory():
+            raise
+        state.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+
 def _prepare(state: Path) -> None:
     try:
-        state.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _make(state)
         directory_fd = os.open(state, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:
         number = errno.ENOTDIR if error.errno == errno.EEXIST else error.errno or 0

@@ -194,7 +194,8 @@ class Store(Contents):
             txn.put(key, seal("trees", key, text), db=self._databases["trees"])
             return number
 
-        return self._write(write)
+        recorded = [number for number, one in self.trees() if one == identity]
+        return recorded[0] if recorded else self._write(write)
 
     # ------------------------------------------------------------------------ pages
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from struct import Struct
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from arsync.errors import InternalError, ManifestCorruptError, OutOfMemoryError
+from arsync.errors import FileError, InternalError, ManifestCorruptError, OutOfMemoryError
 from arsync.uring._native import ffi, lib
 from arsync.uring.batch import Batch
 from arsync.uring.rules import Rules
@@ -335,4 +335,6 @@ def _check(result: int) -> int:
         raise ManifestCorruptError(
             "cannot read the manifest: a page is damaged ('arsync manifest rebuild' makes it anew)"
         )
+    if result in (-errno.EMFILE, -errno.ENFILE):
+        raise FileError("cannot look at the destination: too many open files (see ulimit -n)")
     raise InternalError(f"what is recorded of a batch: error {-result}")

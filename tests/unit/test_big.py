@@ -382,6 +382,17 @@ def test_a_full_filesystem(tmp_path: Path, engine: str) -> None:
         assert os.listdir(small.path) == ["lost+found"]
 
 
+@pytest.mark.parametrize("preallocate", [False, True])
+def test_a_full_filesystem_written_in_place(tmp_path: Path, engine: str, preallocate: bool) -> None:
+    """What was allocated for a file that has no room is given back; its name stays its own."""
+    need_root()
+    src, _ = one_file(tmp_path, Pattern(BIG, 1))
+    with filesystem("ext4", size_bytes=24 * MIB) as small:
+        ran = run(src, small.path, engine=engine, inplace=True, preallocate=preallocate)
+        assert ran.code == 11
+        assert os.stat(small.path / "f").st_blocks * 512 < MIB
+
+
 BIG_OPS = (
     Op.OPEN_FILE,
     Op.OPEN_DIR,

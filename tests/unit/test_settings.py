@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import resource
 import subprocess
 from contextlib import ExitStack
@@ -12,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from arsync.errors import NotSupportedError
+from arsync.errors import FileError, NotSupportedError
 from arsync.model import Method
 from arsync.options import EngineOptions
 from arsync.settings import (
@@ -96,6 +97,23 @@ def test_few_descriptors_make_few_threads(engine: str) -> None:
     few, more = in_child(choose)
     assert few == [1, 1]
     assert more == [2 if engine == "sync" else min(2, cores), min(6, 4 * cores)]
+
+
+def test_too_few_descriptors_end_the_run_at_once() -> None:
+    """Else every file would fail, or the walk wait for what nobody gives back."""
+
+    def choose() -> str:
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        limit = len(os.listdir("/proc/self/fd")) + 12
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, most))
+        with pytest.raises(FileError) as caught:
+            choose_run_engine(EngineOptions())
+        return str(caught.value)
+
+    said = in_child(choose)
+    assert re.fullmatch(
+        r"cannot work with 1[123] free descriptors: 14 are needed \(see ulimit -n\)", said
+    )
 
 
 def test_without_a_ring_auto_takes_plain_calls_and_says_why() -> None:

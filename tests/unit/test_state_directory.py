@@ -198,6 +198,16 @@ def test_a_state_directory_is_no_destination(tmp_path: Path) -> None:
     assert len(list(state.glob("*/data.mdb"))) == 1
 
 
+def test_above_one_that_somebody_named_nothing_is_made(tmp_path: Path) -> None:
+    """It may be a slip, and there would be a second manifest; the directory itself is made."""
+    src, dst = places(tmp_path)
+    sync(f"{src}/", dst, f"--state-dir={tmp_path}/state")
+    missing = tmp_path / "no such directory/state"
+    said = sync(f"{src}/", dst, f"--state-dir={missing}", code=FileError.exit_code)
+    assert b"No such file or directory" in said
+    assert not missing.parent.exists()
+
+
 def test_without_a_home_there_is_no_manifest(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -297,6 +297,21 @@ def test_a_walk_waits_for_descriptors(tmp_path: Path, error: int) -> None:
         assert passes(Op.OPEN_DIR) >= 8
 
 
+def test_a_walk_waits_not_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where nobody gives any descriptor back it ends, and says what is short."""
+    forest(tmp_path, wide=2, deep=1)
+    monkeypatch.setattr("arsync.scan._SCARCE_S", 0.05)
+    with (
+        walk_of(tmp_path, None, Receiver(), WHOLE, threads=2) as walk,
+        fault(Op.OPEN_DIR, value=errno.EMFILE, skip=1, count=FOREVER),
+    ):
+        errors = run(walk, 2)
+    assert [str(error) for error in errors] == [
+        "cannot walk: too many open files, of this process or of the system "
+        "(ulimit -n says how many it may have)"
+    ]
+
+
 def test_a_walk_that_waits_for_descriptors_can_be_stopped(tmp_path: Path) -> None:
     """It does not wait for ever."""
     forest(tmp_path, wide=20, deep=2)

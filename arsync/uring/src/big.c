@@ -83,7 +83,10 @@ static int make_room(struct ar_lane *lane, struct ar_big *big)
 		return 0;
 	int err = sys_fallocate(big->dst_fd, full ? 0 : FALLOC_FL_KEEP_SIZE, 0,
 				(off_t)big->row.size);
-	return err == -ENOSPC || err == -EDQUOT ? err : 0;
+	if (err != -ENOSPC && err != -EDQUOT)
+		return 0;
+	ar_give_back_room(big->dst_fd);
+	return err;
 }
 
 static void open_direct(struct ar_big *big)

@@ -111,8 +111,10 @@ static int create(struct ar_lane *lane, struct job *job)
 		return job->dst_fd;
 	if (preallocates(lane) && job->size) {
 		int err = sys_fallocate(job->dst_fd, FALLOC_FL_KEEP_SIZE, 0, (off_t)job->size);
-		if (err && err != -EOPNOTSUPP)
+		if (err && err != -EOPNOTSUPP) {
+			ar_give_back_room(job->dst_fd);
 			return err;
+		}
 	}
 	return 0;
 }

@@ -283,6 +283,8 @@ int ar_place(int temp_fd, const char *temp, int dir_fd, const char *name, bool i
  * One that its owner may not write is made writable for the moment, as rsync does it.
  */
 int ar_open_in_place(int dir_fd, const char *name, int access, mode_t mode);
+/* what a file got behind its end when there was not room for all of it */
+void ar_give_back_room(int fd);
 /* -ENOTEMPTY where ar_place would find such a directory: asked before anything is copied */
 int ar_place_check(int dir_fd, const char *name, int *op);
 

@@ -19,6 +19,14 @@ void ar_temp_name(struct ar_lane *lane, char *out)
 		 (unsigned long long)++lane->serial);
 }
 
+void ar_give_back_room(int fd)
+{
+	struct stat st;
+
+	if (!sys_fstat(fd, &st))
+		(void)sys_truncate(fd, st.st_size);
+}
+
 static int directory_is_empty(int dir_fd, const char *name)
 {
 	int fd = sys_open(AR_OP_OPEN_TARGET, dir_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);

@@ -13,6 +13,7 @@
 #include "scan.h"
 
 #define SCARCE_NS 10000000L	/* until lanes may have given descriptors back */
+#define SCARCE_TRIES 1000	/* ten seconds */
 
 /* -------------------------------------------------------- ids of directories */
 
@@ -282,9 +283,10 @@ static int take_recorded(struct recall *r, struct ar_pair *pair, const struct cu
 static int distrust(struct recall *r, uint32_t index)
 {
 	const struct timespec pause = { 0, SCARCE_NS };
-	int err;
+	int err, tries = 0;
 
-	while ((err = ar_page_distrust(&r->call, index)) == -EMFILE || err == -ENFILE)
+	while (((err = ar_page_distrust(&r->call, index)) == -EMFILE || err == -ENFILE) &&
+	       ++tries < SCARCE_TRIES)
 		nanosleep(&pause, NULL);
 	return err;
 }
