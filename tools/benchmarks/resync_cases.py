@@ -75,8 +75,8 @@ CASES = (
     ResyncCase(
         "checksum",
         "checksum",
-        "-c, hashes known (nothing changed)",
-        "small-files",
+        "-c, hashes known (nothing changed), a real tree, whole",
+        "tree",
         (tools.RSYNC_CHECKSUM, tools.ARSYNC_CHECKSUM),
         ("rsync -ac",),
     ),
@@ -207,6 +207,7 @@ class Session:
         quick = self.options.is_quick
         makers: dict[str, Callable[[], Source]] = {
             "small-files": lambda: sources.small_tree(self.options.tree, quick=quick),
+            "tree": lambda: sources.real_tree(self.options.tree, quick=quick),
             "spread": lambda: sources.files_in_many_directories(10**4 if quick else 10**6),
             "directory": lambda: sources.one_directory_of_files(64 if quick else 2048, MIB),
             "big-file": lambda: sources.big_file_in_directory(128 * MIB if quick else 8 * GIB),
