@@ -114,6 +114,8 @@ class _Lib:
     AR_PAIR_REMOVE: int
     AR_PAIR_CONVERGED: int
     AR_PAIR_SOME: int
+    AR_PAIR_AT_ONCE: int
+    AR_PAIR_BARE: int
     AR_PAIR_SAME_DST: int
     AR_KNOWN_HASHED: int
     AR_KNOWN_RACY: int
@@ -219,6 +221,7 @@ class _Lib:
     AR_ROOT_CREATE: int
     AR_LATER_LINKS: int
     AR_LATER_DIRS: int
+    AR_LATER_ALL_DIRS: int
     AR_LATER_EXTRAS: int
     AR_EXTRAS_FILES: int
     AR_EXTRAS_DIRS: int

@@ -220,6 +220,7 @@ def test_manifests_stay(tmp_path: Path) -> None:
     """The --state-dir inside DST is not deleted, whether this run uses a manifest or not."""
     src, dst = places(tmp_path)
     state = dst / "deep" / "state"
+    state.parent.mkdir()
     for use in (True, True, False):
         policy = ManifestPolicy(manifest=use, state_dir=str(state))
         ran = run(src, dst, ARCHIVE, delete=DeletePolicy(when="after"), manifest=policy)
