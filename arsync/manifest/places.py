@@ -238,9 +238,16 @@ def _make(state: Path) -> None:
     try:
         state.mkdir(mode=0o700, exist_ok=True)
     except FileNotFoundError:
-        if state != _usual_directory():
+        if not _is_usual(state):
             raise
         state.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+
+def _is_usual(state: Path) -> bool:
+    try:
+        return state == _usual_directory()
+    except NotSupportedError:
+        return False
 
 
 def _prepare(state: Path) -> None:
