@@ -62,10 +62,7 @@ def hold(path: Path, subject: bytes) -> tuple[int, bool]:
     Raises: LockHeldError that names who holds it; FileError.
     Durability: that it is held is on disk, so a power cut is no good end either.
     """
-    try:
-        lock_fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    except OSError as error:
-        raise FileError(describe("open", path, error.errno or 0)) from error
+    lock_fd = _open(path, os.O_RDWR)
     try:
         _take(lock_fd)
     except BlockingIOError as error:
@@ -121,10 +118,7 @@ def share(path: Path, subject: bytes) -> int:
         subject: the destination, for the message.
     Raises: LockHeldError that names who holds it; FileError.
     """
-    try:
-        lock_fd = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    except OSError as error:
-        raise FileError(describe("open", path, error.errno or 0)) from error
+    lock_fd = _open(path, os.O_RDONLY)
     try:
         fcntl.flock(lock_fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError as error:
@@ -183,6 +177,14 @@ def look(path: Path) -> LockState:
         return LockState(is_held=True, is_left=False, holder=_holder(lock_fd))
     finally:
         os.close(lock_fd)
+
+
+def _open(path: Path, access: int) -> int:
+    """Open a lock file, which is made where it is missing."""
+    try:
+        return os.open(path, access | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        raise FileError(describe("open", path, error.errno or 0)) from error
 
 
 def _take(lock_fd: int) -> None:

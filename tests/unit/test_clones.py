@@ -26,6 +26,7 @@ from arsync.uring.faults import fault, paused_at
 from tests.kit.compare import assert_same
 from tests.kit.filesystems import Filesystems
 from tests.kit.manifests import recorded
+from tests.kit.meddling import rewrite, touch
 from tests.kit.snapshot import read
 from tests.kit.syncing import BIG, CHUNK, Ran, single
 from tests.kit.trees import Trees
@@ -253,18 +254,6 @@ def test_a_dry_run_says_what_a_run_does(on_xfs: Trees) -> None:
 
 
 # ------------------------------------------------------------------------------- what is copied
-
-
-def touch(path: Path) -> None:
-    """Move a file's ctime and nothing else."""
-    path.chmod(path.stat().st_mode & 0o7777)
-
-
-def rewrite(path: Path) -> None:
-    """Write other bytes into a file and put its mtime back."""
-    info = path.stat()
-    path.write_bytes(bytes(info.st_size))
-    os.utime(path, ns=(info.st_atime_ns, info.st_mtime_ns))
 
 
 @pytest.mark.parametrize("size", SIZES)

@@ -14,9 +14,9 @@ import pytest
 
 from arsync.options import DeletePolicy, ManifestPolicy
 from tests.kit import File, Symlink, Tree, assert_same, make
+from tests.kit.damage import PAGE_BYTES, damaged
 from tests.kit.syncing import run
 
-PAGE_BYTES = 4096
 DIRECTORIES = 24
 CORRUPT = 42
 
@@ -140,20 +140,6 @@ def world() -> Iterator[World]:
         world.child.stop()
     finally:
         shutil.rmtree(place)
-
-
-def damaged(whole: bytes, chance: Random, kind: int) -> bytes:
-    """Return a database with one page damaged: noise, zeros, or a few flipped bits."""
-    data = bytearray(whole)
-    start = chance.randrange(len(whole) // PAGE_BYTES) * PAGE_BYTES
-    if kind == 0:
-        data[start : start + PAGE_BYTES] = chance.randbytes(PAGE_BYTES)
-    elif kind == 1:
-        data[start : start + PAGE_BYTES] = bytes(PAGE_BYTES)
-    else:
-        for _ in range(3):
-            data[start + chance.randrange(PAGE_BYTES)] ^= 1 << chance.randrange(8)
-    return bytes(data)
 
 
 def test_a_whole_manifest_is_right(world: World) -> None:

@@ -19,13 +19,14 @@ from arsync.manifest.records import seal
 from arsync.manifest.store import Group, Store
 from arsync.model import PageFlag
 from arsync.uring.records import are_sound
+from tests.kit.damage import PAGE_BYTES
+from tests.kit.damage import damaged as damaged_page
 from tests.kit.filesystems import filesystem
 from tests.kit.recorded import make_directories
 from tests.manifest_pages import simple_page
 from tests.requirements import need_filesystem
 
 DST = b"/backup"
-PAGE_BYTES = 4096
 
 
 def page_bytes(directory: int, rows: int = 3, tree: int = 0) -> bytes:
@@ -272,20 +273,10 @@ def test_300_damaged_pages_of_a_clean_store(
 def damaged(store: Path, to: Path, *, count: int, clean: bool) -> list[Path]:
     """Return copies of a store with one page damaged each: noise, zeros, or a few flipped bits."""
     chance = random.Random(4711)
-    page_count = (store / "data.mdb").stat().st_size // PAGE_BYTES
     copies = []
     for index in range(count):
         copy = copy_of(store, to / f"{index}", clean=clean)
-        start = chance.randrange(page_count) * PAGE_BYTES
-        data = bytearray((copy / "data.mdb").read_bytes())
-        kind = index % 3
-        if kind == 0:
-            data[start : start + PAGE_BYTES] = chance.randbytes(PAGE_BYTES)
-        elif kind == 1:
-            data[start : start + PAGE_BYTES] = bytes(PAGE_BYTES)
-        else:
-            for _ in range(3):
-                data[start + chance.randrange(PAGE_BYTES)] ^= 1 << chance.randrange(8)
-        (copy / "data.mdb").write_bytes(data)
+        data = copy / "data.mdb"
+        data.write_bytes(damaged_page(data.read_bytes(), chance, index % 3))
         copies.append(copy)
     return copies

@@ -20,6 +20,7 @@ from arsync.options import ARCHIVE, DeletePolicy, ManifestPolicy
 from arsync.uring.faults import fault
 from tests.kit.compare import assert_same
 from tests.kit.manifests import recorded
+from tests.kit.meddling import rewrite, touch
 from tests.kit.snapshot import read
 from tests.kit.syncing import BIG, CHUNK, Ran
 from tests.kit.trees import Trees
@@ -485,18 +486,6 @@ def test_options_that_copy_what_has_moved(trees: Trees, settings: dict[str, Any]
     trees.write("d/one")
     trees.sync(**settings)
     copied(trees, **settings)
-
-
-def touch(path: Path) -> None:
-    """Move a file's ctime and nothing else."""
-    path.chmod(path.stat().st_mode & 0o7777)
-
-
-def rewrite(path: Path) -> None:
-    """Write other bytes into a file and put its mtime back."""
-    info = path.stat()
-    path.write_bytes(bytes(info.st_size))
-    os.utime(path, ns=(info.st_atime_ns, info.st_mtime_ns))
 
 
 @pytest.mark.parametrize("change", [touch, rewrite, Path.unlink])
